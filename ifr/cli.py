@@ -1,0 +1,159 @@
+"""The ``ifr`` command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ifr.errors import FORESEEN, Stopped
+
+PROFILE = Annotated[str, typer.Option(help="Run size: smoke, classroom, gpu or paper.")]
+SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Towards Interpretable Face Recognition (ICCV 2019), run, read and checked.",
+)  # fmt: skip
+
+
+@app.command()
+def faces(
+    profile: PROFILE = "classroom",
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG) and stop.")] = None,
+    identities: Annotated[int, typer.Option(min=1, help="Rows of the contact sheet.")] = 8,
+    benchmark: Annotated[bool, typer.Option(help="Measure rendering speed and stop.")] = False,
+    images: Annotated[int, typer.Option(min=1, help="Images the benchmark renders.")] = 2000,
+) -> None:
+    """Render the data sets of a profile, a contact sheet, or a benchmark."""
+    from ifr import paths
+    from ifr.faces import contact_sheet
+    from ifr.faces.dataset import ensure_sets, render_benchmark
+    from ifr.profiles import get_profile
+
+    plan = get_profile(profile).faces
+    if sheet is not None:
+        import cv2
+
+        picture = contact_sheet(range(identities))
+        paths.require_writable(sheet.resolve().parent)
+        if not cv2.imwrite(str(sheet), picture[..., ::-1]):
+            raise ValueError(f"cannot write {sheet}: the name must end in .png or .jpg")
+        print(f"wrote {sheet}")
+    elif benchmark:
+        print(render_benchmark(images))
+    else:
+        for name, found in ensure_sets(plan, paths.data()).items():
+            print(f"{name}: {len(found)} images of {len(set(found.identity.tolist()))} identities")
+
+
+@app.command()
+def train(
+    variants: Annotated[list[str] | None, typer.Argument(help="Default: all of the profile.")] = None,
+    profile: PROFILE = "classroom",
+    seed: SEED = 0,
+) -> None:
+    """Train variants that are not trained yet; a run cut short goes on where it stopped."""
+    from ifr.profiles import get_variant
+    from ifr.run import start
+
+    for name in variants or ():
+        get_variant(name)  # refuse a wrong name before the first one is trained
+    run = start("train", profile=profile, seed=seed)
+    for name in variants or run.profile.variants:
+        run.trained(name)
+
+
+@app.command()
+def evaluate(
+    variant: Annotated[str, typer.Argument(help="Which network.")],
+    profile: PROFILE = "classroom",
+    seed: SEED = 0,
+) -> None:
+    """Print closed-set accuracy and the template protocol for one variant."""
+    from ifr.benchmarks import closed_set, template_table
+    from ifr.profiles import get_variant
+    from ifr.run import start
+
+    get_variant(variant)
+    run = start("evaluate", profile=profile, seed=seed)
+    print(closed_set(run, [variant]).to_string(index=False))
+    print(template_table(run, [variant]).to_string(index=False))
+
+
+@app.command()
+def figures(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers, such as 07 08.")] = None,
+    profile: PROFILE = "classroom",
+    seed: SEED = 0,
+) -> None:
+    """Execute notebooks again and redraw their figures and tables."""
+    from ifr.reproduce import execute, numbered_notebooks
+    from ifr.run import start
+
+    known = {path.name[:2]: path for path in numbered_notebooks()}
+    unknown = sorted(set(notebooks or ()) - set(known))
+    if unknown:
+        raise ValueError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
+    run = start("figures", profile=profile, seed=seed)
+    for number in notebooks or known:
+        execute(known[number], run, force=True)
+        print(f"{known[number].name}: executed")
+
+
+@app.command()
+def reproduce(
+    profile: PROFILE = "classroom",
+    seed: SEED = 0,
+    force: Annotated[bool, typer.Option(help="Execute current notebooks again.")] = False,
+) -> None:
+    """Render the faces, train every variant, execute every notebook."""
+    from ifr.reproduce import reproduce as run_all
+
+    run_all(profile, seed=seed, force=force)
+
+
+@app.command()
+def verify(
+    profile: PROFILE = "classroom",
+    every: Annotated[bool, typer.Option("--all", help="Show what agrees, too.")] = False,
+) -> None:
+    """Compare a run with the committed reference, within stated tolerances."""
+    from ifr import paths
+    from ifr.verify import verify as compare
+
+    rows = compare(paths.results(profile), paths.reference(profile))
+    for row in rows:
+        if every or not row.ok:
+            word = "ok  " if row.ok else "FAIL"
+            print(f"{word} {row.table} {row.column}: differs by {row.worst:.4g}, "
+                  f"allowed {row.allowed:.4g} {row.note}")  # fmt: skip
+    failed = sum(not row.ok for row in rows)
+    print(f"{len(rows) - failed} of {len(rows)} comparisons agree with the reference")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has and which data sets and runs are in place."""
+    from ifr.doctor import report
+
+    for what, found in report():
+        print(f"{what + ':':28} {found}")
+
+
+def main() -> None:
+    """Run the command; a foreseen error is one plain line and exit status 2, not a traceback.
+
+    Set the environment variable ``IFR_TRACEBACK=1`` to see the traceback all the same.
+    """
+    foreseen = () if os.environ.get("IFR_TRACEBACK") else FORESEEN
+    try:
+        app()
+    except Stopped as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        sys.exit(130)
+    except foreseen as error:
+        print(f"ifr: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,25 @@
+"""Procedural faces: identities, shots and a small software renderer, from one integer seed.
+
+    identity = build_identity(7)
+    picture = render(identity, draw_shot(7, shot=0, occluder="sunglasses"))
+"""
+
+from ifr.faces.identity import Identity, build_identity
+from ifr.faces.render import Render, render
+from ifr.faces.shade import PARTS
+from ifr.faces.sheet import contact_sheet
+from ifr.faces.shot import EXPRESSIONS, LIGHTINGS, OCCLUDERS, Shot, draw_shot
+
+__all__ = [
+    "EXPRESSIONS",
+    "LIGHTINGS",
+    "OCCLUDERS",
+    "PARTS",
+    "Identity",
+    "Render",
+    "Shot",
+    "build_identity",
+    "contact_sheet",
+    "draw_shot",
+    "render",
+]

@@ -1,0 +1,87 @@
+"""Rotations, the canonical map of the head, and small parametric meshes."""
+
+import numpy as np
+
+from ifr.faces.raster import rasterise
+
+TEXELS = 256
+# The canonical map is a cylinder around the vertical axis through z = AXIS: 240 degrees of
+# azimuth, and heights from below the chin to the crown.
+AXIS = 0.25
+HALF_ANGLE = np.radians(120.0)
+BOTTOM, TOP = 5.85, 8.55
+
+
+def canonical(points: np.ndarray) -> np.ndarray:
+    """Return the canonical texels (u right to the subject's left, v down) of points (N, 3)."""
+    angle = np.arctan2(points[:, 0], points[:, 2] - AXIS)
+    u = (angle / HALF_ANGLE * 0.5 + 0.5) * TEXELS
+    v = (1 - (points[:, 1] - BOTTOM) / (TOP - BOTTOM)) * TEXELS
+    return np.stack([u, v], 1).astype(np.float32)
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Return the (3, 3) float32 rotation of the head, angles in degrees.
+
+    Yaw > 0 turns the face to the right of the picture, pitch > 0 up, roll > 0 tilts it
+    anticlockwise in the picture.
+    """
+    (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return (about_z @ about_x @ about_y).astype(np.float32)
+
+
+def rotate(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return ``points @ matrix.T`` written out, since BLAS may sum in another order elsewhere."""
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    rows = [x * row[0] + y * row[1] + z * row[2] for row in matrix.astype(points.dtype)]
+    return np.stack(rows, 1)
+
+
+def grid_triangles(rows: int, columns: int) -> np.ndarray:
+    """Return the triangles (2 (rows - 1) (columns - 1), 3) of a grid of vertices, row by row."""
+    q = np.arange(rows * columns).reshape(rows, columns)
+    lower = np.stack([q[:-1, :-1], q[1:, :-1], q[1:, 1:]], -1).reshape(-1, 3)
+    upper = np.stack([q[:-1, :-1], q[1:, 1:], q[:-1, 1:]], -1).reshape(-1, 3)
+    return np.concatenate([lower, upper]).astype(np.int32)
+
+
+def tube(path: np.ndarray, radius: np.ndarray | float, *, sides: int = 6, flatten: float = 1.0):
+    """Return vertices and triangles of a tube along ``path`` (N, 3); ``flatten`` squeezes its depth."""
+    path = np.asarray(path, np.float64)
+    along = np.gradient(path, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    across = np.cross(along, [0.3, 0.1, 1.0])
+    across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-9
+    normal = np.cross(along, across) * flatten
+    turn = np.linspace(0, 2 * np.pi, sides + 1)
+    ring = np.cos(turn)[None, :, None] * across[:, None] + np.sin(turn)[None, :, None] * normal[:, None]
+    radius = np.broadcast_to(radius, len(path))[:, None, None]
+    vertices = (path[:, None] + radius * ring).reshape(-1, 3)
+    return vertices.astype(np.float32), grid_triangles(len(path), sides + 1)
+
+
+def surface_map(
+    vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray, *, size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the skin's distance from the vertical axis and its height over the canonical map.
+
+    Args:
+        vertices: (V, 3) float32 head.
+        uv: (V, 2) canonical texels; ``triangles`` must not cross the seam at the back.
+        size: samples to a side.
+
+    Returns:
+        radius and height, both (size, size) float32; 0 where there is no skin.
+    """
+    radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS)
+    points = np.column_stack([uv * (size / TEXELS), radius]).astype(np.float32)
+    depth = np.zeros((size, size), np.float32)
+    face = np.full((size, size), -1, np.int32)
+    bary = np.zeros((size, size, 2), np.float32)
+    rasterise(points, triangles, 0, 0, depth, face, bary)
+    heights = vertices[triangles[face], 1]
+    height = heights[..., 2] + ((heights[..., :2] - heights[..., 2:]) * bary).sum(-1)
+    return depth, np.where(face >= 0, height, 0)

@@ -1,0 +1,221 @@
+"""Natural occluders worn or held before the face: sunglasses, eyeglasses, scarf, mask, hand."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, grid_triangles, surface_map, tube
+from ifr.faces.hair import Sheet
+from ifr.faces.head import load_head
+from ifr.faces.identity import Identity
+from ifr.faces.paint import linear
+from ifr.faces.raster import compiled
+from ifr.faces.shade import FABRIC, FRAME, HAND, LENS
+from ifr.faces.shot import Shot
+from ifr.seeding import stream
+
+FRAMES = linear(
+    [
+        *([0.10, 0.10, 0.11], [0.24, 0.16, 0.12], [0.50, 0.42, 0.30], [0.45, 0.46, 0.48]),
+        *([0.16, 0.18, 0.28], [0.38, 0.14, 0.16]),
+    ]
+)
+MASKS = linear([[0.62, 0.75, 0.84], [0.86, 0.88, 0.89], [0.14, 0.14, 0.15], [0.66, 0.80, 0.76]])
+SCARVES = linear(
+    [
+        *([0.20, 0.22, 0.30], [0.50, 0.18, 0.18], [0.62, 0.56, 0.46], [0.24, 0.32, 0.26]),
+        *([0.40, 0.42, 0.46], [0.66, 0.50, 0.26], [0.30, 0.24, 0.36], [0.78, 0.75, 0.70]),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Occluder:
+    """Sheets of an occluder, and the look of its materials: number -> r, g, b, gloss, sharp, pattern."""
+
+    sheets: list[Sheet]
+    materials: dict[int, tuple[float, ...]]
+
+
+def build_occluder(identity: Identity, shot: Shot, vertices: np.ndarray) -> Occluder:
+    """Return the occluder of a shot, fitted to a head.
+
+    Args:
+        identity: the person.
+        shot: the shot; its ``occluder`` is not "none".
+        vertices: (V, 3) float32 head with its expression, head axes.
+    """
+    rng = stream(identity.seed, f"faces/shot/{shot.occluder}", shot.index)
+    if shot.occluder == "hand":
+        return _hand(rng, vertices, identity.appearance.skin)
+    if shot.occluder in ("mask", "scarf"):
+        return _cloth(rng, vertices, shot.occluder)
+    return _glasses(rng, vertices, dark=shot.occluder == "sunglasses")
+
+
+def _sheet(mesh: tuple[np.ndarray, np.ndarray], material: int) -> Sheet:
+    """Return a plain mesh as a sheet without texels."""
+    vertices, triangles = mesh
+    texels = np.zeros((len(vertices), 2), np.float32)
+    return Sheet(vertices.astype(np.float32), triangles, texels, material)
+
+
+def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> Occluder:
+    """Return glasses whose rims, bridge and temples are thin tubes; dark ones have lenses."""
+    p = load_head().landmarks(vertices)
+    half = 0.335 * abs(p[45, 0] - p[36, 0]) * rng.uniform(0.95, 1.15) * (1.06 if dark else 0.95)
+    high, square = half * rng.uniform(0.62, 0.9), rng.uniform(2, 4.5)
+    thin = rng.uniform(0.009, 0.015) if dark else rng.uniform(0.006, 0.011)
+    front = max(p[27, 2], p[[37, 38, 43, 44], 2].max(), p[[19, 24], 2].max() - 0.03) + 0.07
+    turn = np.linspace(0, 2 * np.pi, 29)
+    across, up = (np.sign(f(turn)) * np.abs(f(turn)) ** (2 / square) for f in (np.cos, np.sin))
+
+    def bend(x: np.ndarray | float) -> np.ndarray:
+        return front - 0.3 * np.maximum(np.abs(x) - 0.1, 0) ** 2
+
+    sheets, inner = [], {}
+    for side, eye in ((-1, p[36:42].mean(0)), (1, p[42:48].mean(0))):
+        cx, cy = eye[0] * 1.05, eye[1] - 0.03
+        x = cx + half * across
+        rim = np.column_stack([x, cy + high * up, bend(x)])
+        sheets.append(_sheet(tube(rim, thin), FRAME))
+        if dark:
+            fan = np.concatenate([[[cx, cy, bend(cx) + 0.02]], rim[:-1]])
+            k = np.arange(len(rim) - 1)
+            fan_triangles = np.column_stack([0 * k, 1 + k, 1 + (k + 1) % len(k)]).astype(np.int32)
+            sheets.append(_sheet((fan, fan_triangles), LENS))
+        hinge = cx + side * half
+        ear = [side * (abs(p[16, 0]) + 0.06), cy + 0.05, 0.15]
+        arm = [[hinge, cy + 0.05, bend(hinge)], [ear[0], cy + 0.06, bend(hinge) - 0.3], ear]
+        sheets.append(_sheet(tube(arm, 1.3 * thin), FRAME))
+        inner[side] = cx - side * half
+    level = p[27, 1] + 0.03
+    bridge = [[inner[-1], level, front], [0, level + 0.035, front + 0.02], [inner[1], level, front]]
+    sheets.append(_sheet(tube(bridge, thin), FRAME))
+    frame = FRAMES[rng.integers(len(FRAMES))] * rng.uniform(0.7, 1.2)
+    lens = linear(rng.uniform(0.08, 0.2) * np.array([1, rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.1)]))
+    return Occluder(sheets, {FRAME: (*frame, 0.25, 1, 0), LENS: (*lens, 0.35, 1, 0)})
+
+
+@compiled
+def _taut(profile):
+    """Replace each row of ``profile`` (N, M) by its upper concave hull, as taut cloth lies."""
+    count = profile.shape[1]
+    stack = np.zeros(count, np.int64)
+    for row in range(profile.shape[0]):
+        values = profile[row]
+        top = 0
+        for i in range(count):
+            while top >= 2:
+                a, b = stack[top - 2], stack[top - 1]
+                if (values[b] - values[a]) * (i - a) > (values[i] - values[a]) * (b - a):
+                    break
+                top -= 1
+            stack[top] = i
+            top += 1
+        for k in range(top - 1):
+            a, b = stack[k], stack[k + 1]
+            start, end = values[a], values[b]
+            for i in range(a, b):
+                values[i] = start + (end - start) * np.float32(i - a) / np.float32(b - a)
+
+
+def _draped(vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: np.ndarray, rows: int):
+    """Return radius and height (rows, columns) of cloth stretched over the head.
+
+    Args:
+        vertices: (V, 3) head.
+        angles: (columns,) azimuth of the cloth's columns, radians.
+        top: (columns,) its upper edge in the canonical map, texels; ``bottom`` the lower one.
+        rows: samples from top to bottom.
+    """
+    head = load_head()
+    radius, height = surface_map(vertices, head.uv, head.mapped, size=112)
+    scale = len(radius) / TEXELS
+    column = np.clip((angles / HALF_ANGLE * 0.5 + 0.5) * len(radius) - 0.5, 0, len(radius) - 1)
+    row = np.linspace(top, bottom, rows) * scale - 0.5
+    at = (np.broadcast_to(column, row.shape).astype(np.float32), row.astype(np.float32))
+    radius = cv2.remap(radius, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    height = cv2.remap(height.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    down = np.ascontiguousarray(radius.T)
+    _taut(down)
+    taut = cv2.GaussianBlur(down.T, (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE)
+    return np.maximum(taut, cv2.dilate(radius, np.ones((3, 3), np.uint8))), height
+
+
+def _cloth(rng: np.random.Generator, vertices: np.ndarray, kind: str) -> Occluder:
+    """Return a surgical mask with pleats and ear loops, or a scarf with folds."""
+    p = load_head().landmark_uv
+    lift, slack, phase, slope = rng.uniform(size=4)
+    colour = (MASKS if kind == "mask" else SCARVES)[rng.integers(4 if kind == "mask" else 8)]
+    colour = colour * np.exp(rng.normal(0, 0.15))
+    if kind == "mask":
+        angles, rows = np.radians(np.linspace(-70, 70, 33)), 28
+        edge = [p[28, 1] - 2 + 9 * lift, p[29, 1] - 1 + 5 * lift, p[29, 1] + 6, p[33, 1] + 1]
+        top = np.interp(np.abs(angles), np.radians([0, 14, 45, 70]), edge)
+        foot = [p[8, 1] + 5, p[8, 1] - 1, p[5, 1] - 4, p[4, 1] - 16]
+        bottom = np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
+        offset, amplitude, pattern = 0.045, 0.014, 0.04
+    else:
+        angles, rows = np.radians(np.linspace(-118, 118, 49)), 28
+        edge = [p[33, 1] - 8 + 18 * lift, p[33, 1] + 4 + 8 * lift, p[48, 1], p[57, 1]]
+        top = np.interp(np.abs(angles), np.radians([0, 30, 80, 118]), edge)
+        bottom = np.full(len(angles), 256.0)
+        offset, amplitude, pattern = 0.08, 0.03, 0.12
+    radius, height = _draped(vertices, angles, top, bottom, rows)
+    t = np.linspace(0, 1, rows)[:, None]
+    if kind == "mask":
+        # Three pleats across the middle, flattened out at the edges.
+        pleats = np.sin(2 * np.pi * (3.2 * t + 0.1)) * np.clip(np.sin(np.pi * t), 0, 1)
+        folds = pleats * np.clip(1.15 - np.abs(angles) / angles[-1], 0, 1)
+    else:
+        wave = 2 * np.pi * ((2.2 + 2 * slack) * t + phase)
+        folds = np.sin(wave + (1 + 2 * slope) * np.sin(1.7 * angles + 6 * phase))
+        folds += 0.5 * np.sin(2.3 * wave + 3 * angles)
+        height = height + 0.02 * np.sin(5 * angles + 6 * slope)
+    radius = radius + offset + amplitude * folds
+    x, z = radius * np.sin(angles), AXIS + radius * np.cos(angles)
+    texels = np.stack([np.broadcast_to(angles * 160 + 400, x.shape), np.broadcast_to(t * 160, x.shape)], -1)
+    cloth = Sheet(
+        vertices=np.stack([x, height, z], -1).reshape(-1, 3).astype(np.float32),
+        triangles=grid_triangles(*x.shape),
+        uv=texels.reshape(-1, 2).astype(np.float32),
+        material=FABRIC,
+    )
+    sheets = [cloth]
+    if kind == "mask":
+        grid = cloth.vertices.reshape(rows, -1, 3)
+        for column, side in ((0, -1), (-1, 1)):
+            for corner in (grid[1, column], grid[-2, column]):
+                ear = [side * 0.74, 7.2, 0.35]
+                sheets.append(_sheet(tube([corner, (corner + ear) / 2 + [side * 0.06, 0, 0], ear], 0.008), FRAME))
+    look = (*colour, 0.0, 0, pattern)
+    return Occluder(sheets, {FABRIC: look, FRAME: (*colour, 0.0, 0, 0)})
+
+
+def _hand(rng: np.random.Generator, vertices: np.ndarray, skin: np.ndarray) -> Occluder:
+    """Return a hand held before the face: four fingers, a thumb and a flat palm."""
+    p = load_head().landmarks(vertices)
+    centre = np.array([rng.uniform(-0.4, 0.4), rng.uniform(6.5, 7.5), p[30, 2] + 0.16])
+    turn, mirror, spread = rng.uniform(-1.1, 1.1), rng.choice([-1, 1]), rng.uniform(0.8, 1.2)
+    spin = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    t, knots = np.linspace(0, 1, 9), np.linspace(0, 1, 4)
+    parts = []
+    for k in range(4):
+        bend = abs(k - 1.6)
+        joints = [((k - 1.5) * 0.125, -0.25, 0.0), ((k - 1.5) * 0.132, 0.05, 0.03)]
+        joints += [((k - 1.5) * 0.138 * spread, 0.34 - bend * 0.05, 0.0)]
+        joints += [((k - 1.5) * 0.142 * spread, 0.5 - bend * 0.07, -0.06)]
+        path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
+        width = 0.066 * np.array([0.9, 1, 0.96, 1, 0.93, 0.95, 0.9, 0.78, 0.25])
+        parts.append(tube(path, width, sides=8))
+    joints = [(-0.2, -0.62, 0.02), (-0.34, -0.4, 0.05), (-0.43, -0.18, 0.04), (-0.47, -0.02, 0.0)]
+    path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
+    parts.append(tube(path, 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25]), sides=8))
+    palm = np.column_stack([np.zeros(9), -1.0 + 0.85 * t, np.zeros(9)])
+    width = 0.265 * np.array([0.62, 0.66, 0.78, 0.92, 1, 1.03, 1.03, 0.98, 0.5])
+    parts.append(tube(palm, width, sides=14, flatten=0.35))
+    placed = [(v * (mirror, 1, 1) @ spin.T + centre, triangles) for v, triangles in parts]
+    tone = skin * rng.uniform(0.85, 1.1)
+    return Occluder([_sheet(mesh, HAND) for mesh in placed], {HAND: (*tone, 0.12, 0, 0.03)})

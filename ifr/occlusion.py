@@ -1,0 +1,293 @@
+"""Synthetic occlusion: a rectangle on the template, warped to every face (Sec. 3.3, Fig. 3).
+
+BlaS is a black rectangle of 32 x 12 pixels; GauD is Gaussian noise in a rectangle whose width and
+height are each drawn from 12 to 32 (Sec. 4.1). All sizes are pixels of the 96 x 96 frontal frame.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.spatial import ConvexHull
+from torch import Tensor
+
+from ifr.landmarks import GROUPS, NUM_LANDMARKS, check_landmarks
+from ifr.mesh import FaceMesh
+
+KINDS = {"BlaS": "black", "GauD": "noise"}  # name in the paper (Table 2) -> what fills the mask
+BLAS_SIZE = (32, 12)  # width, height
+GAUD_RANGE = (12, 32)  # both ends included
+NOISE_STD = 0.5  # the paper gives none; in network range, so 5 % of the values are clipped to +-1
+RELEASED_MARGIN = 10  # pixels of the frame that the released code keeps free
+
+# The black 32 x 12 boxes of Fig. 6 and 7: places from the released code (x, y, width, height in its
+# 96 x 96 frame, whose alignment differs from ours by about a pixel). The paper shows five of them.
+FIXED_BOXES: dict[str, tuple[int, int, int, int]] = {
+    "forehead": (10, 10, 32, 12),
+    "right_eye": (15, 35, 32, 12),
+    "left_eye": (55, 35, 32, 12),
+    "nose": (30, 55, 32, 12),
+    "mouth": (30, 68, 32, 12),
+    "cheek": (55, 55, 32, 12),
+}
+
+
+def corners(rectangle: ArrayLike) -> np.ndarray:
+    """Return the corners of (..., 4) x, y, width, height as (..., 4, 2), clockwise on screen.
+
+    Raises:
+        ValueError: if a rectangle is not four finite numbers with positive width and height.
+    """
+    rectangle = np.asarray(rectangle, np.float64)
+    if rectangle.shape[-1:] != (4,):
+        raise ValueError(f"a rectangle is x, y, width, height; got shape {rectangle.shape}")
+    if not np.isfinite(rectangle).all() or (rectangle[..., 2:] <= 0).any():
+        raise ValueError(f"a rectangle needs finite x, y and positive sizes, got {rectangle}")
+    x, y, width, height = np.moveaxis(rectangle, -1, 0)
+    return np.stack([x, y, x + width, y, x + width, y + height, x, y + height], axis=-1).reshape(
+        *rectangle.shape[:-1], 4, 2
+    )
+
+
+@lru_cache(maxsize=8)
+def face_hull(mesh: FaceMesh) -> np.ndarray:
+    """Return the (P, 2) convex outline of the template's face, inside its image, clockwise.
+
+    The 68 landmarks end at the brows. The forehead is added by the rule of facial thirds: hairline
+    to brows is about as long as brows to nose base; two thirds of it are taken, to stay below the
+    hair. The chin, which the ArcFace alignment leaves below the 96-pixel crop, is cut at the image.
+    """
+    landmarks = mesh.landmarks
+    brows = landmarks[GROUPS["right_brow"].start : GROUPS["left_brow"].stop]
+    third = landmarks[33, 1] - brows[:, 1].mean()
+    forehead = brows - [0, 2 / 3 * third]
+    points = np.clip(np.concatenate([landmarks, forehead]), 0, mesh.size)
+    hull = points[ConvexHull(points).vertices]
+    hull.setflags(write=False)
+    return hull
+
+
+def on_face(rectangle: ArrayLike, mesh: FaceMesh) -> np.ndarray:
+    """Return (...) bool: do all four corners of (..., 4) rectangles lie on the template's face?"""
+    hull = face_hull(mesh)
+    edge = np.roll(hull, -1, axis=0) - hull
+    offset = corners(rectangle)[..., None, :] - hull  # (..., 4, P, 2)
+    cross = edge[:, 0] * offset[..., 1] - edge[:, 1] * offset[..., 0]
+    return (cross >= 0).all(axis=(-2, -1))
+
+
+def draw_rectangle(
+    rng: np.random.Generator,
+    mesh: FaceMesh | None = None,
+    *,
+    kind: str = "BlaS",
+    placement: str = "face",
+) -> tuple[float, float, float, float]:
+    """Draw the normalised mask of one mini-batch (Sec. 3.3).
+
+    Args:
+        rng: a named stream of `ifr.seeding`.
+        mesh: frontal template; the 96 x 96 one if None.
+        kind: "BlaS" (32 x 12) or "GauD" (width and height each a whole number from 12 to 32).
+        placement: "face": uniform over the places where all four corners lie on the face, the
+            paper's "randomly placed on the face"; "released": the released code's rule, anywhere
+            in the image less a margin of 10 pixels.
+
+    Returns:
+        x, y of the upper left corner, width, height, in pixels of the mesh's frame.
+
+    Raises:
+        ValueError: for an unknown kind or placement, or a mesh on which no such rectangle fits.
+    """
+    mesh = FaceMesh.frontal(96) if mesh is None else mesh
+    if placement not in ("face", "released"):
+        raise ValueError(f'placement must be "face" or "released", got {placement!r}')
+    if kind == "BlaS":
+        size = np.array(BLAS_SIZE, float)
+    elif kind == "GauD":
+        size = rng.integers(GAUD_RANGE[0], GAUD_RANGE[1], size=2, endpoint=True).astype(float)
+    else:
+        raise ValueError(f'kind must be "BlaS" or "GauD", got {kind!r}')
+    box = face_hull(mesh)
+    low, high = box.min(axis=0), box.max(axis=0) - size
+    if placement == "released":
+        low, high = np.full(2, RELEASED_MARGIN), mesh.size - RELEASED_MARGIN - size
+    # Rejection keeps the place uniform; about a third of the draws are taken.
+    for _ in range(1000 if (high >= low).all() else 0):
+        rectangle = (*rng.uniform(low, high).tolist(), *size.tolist())
+        if placement == "released" or on_face(rectangle, mesh):
+            return rectangle
+    raise ValueError(f"a {size[0]:g} x {size[1]:g} rectangle does not fit on this template's face")
+
+
+def draw_rectangles(
+    rng: np.random.Generator, count: int, mesh: FaceMesh | None = None, **options: str
+) -> np.ndarray:
+    """Draw one rectangle per image, (count, 4), as for the synthetic occlusion of Sec. 4 tests."""
+    return np.array([draw_rectangle(rng, mesh, **options) for _ in range(count)]).reshape(-1, 4)
+
+
+def warp_vertices(
+    rectangle: ArrayLike,
+    landmarks: Tensor | np.ndarray,
+    *,
+    mesh: FaceMesh | None = None,
+    size: float | None = None,
+) -> Tensor:
+    """Warp a template rectangle's four vertices to each face by barycentric coordinates (Fig. 3).
+
+    As in the paper only the vertices move: the mask of a face is the quadrilateral between them.
+
+    Args:
+        rectangle: x, y, width, height in the mesh's frame; (4,) for all faces or (N, 4).
+        landmarks: (N, 68, 2) pixels in the image's own frame; the result is on their device.
+        mesh: frontal template; the 96 x 96 one if None.
+        size: side of the images in pixels, if it is not the mesh's (48 for a reduced network).
+
+    Returns:
+        (N, 4, 2) tensor, pixels in the image's own frame, in the landmarks' floating type.
+
+    Raises:
+        ValueError: bad landmarks, or a rectangle that leaves the template image.
+    """
+    mesh = FaceMesh.frontal(96) if mesh is None else mesh
+    size = mesh.size if size is None else size
+    landmarks = _check_faces(landmarks, size)
+    wanted = np.asarray(rectangle, np.float64)
+    if wanted.shape not in ((4,), (len(landmarks), 4)):
+        raise ValueError(
+            f"rectangle must be (4,) or one per face ({len(landmarks)}, 4), got {wanted.shape}"
+        )
+    if wanted.ndim == 1:
+        triangle, weights = _locate_one(mesh, tuple(wanted.tolist()))
+    else:
+        triangle, weights = _locate_corners(mesh, wanted)
+    corner = torch.as_tensor(
+        mesh.triangles[triangle], device=landmarks.device
+    )  # (4, 3) | (N, 4, 3)
+    weights = torch.as_tensor(weights).to(landmarks)
+    border = torch.as_tensor(mesh.border * (size / mesh.size)).to(landmarks)
+    vertices = torch.cat([landmarks, border.expand(len(landmarks), -1, -1)], dim=1)  # (N, 76, 2)
+    if corner.ndim == 2:
+        picked = vertices[:, corner]  # (N, 4, 3, 2)
+    else:
+        picked = vertices[torch.arange(len(landmarks), device=corner.device)[:, None, None], corner]
+    return (weights[..., None] * picked).sum(dim=-2)
+
+
+def fill_polygon(vertices: Tensor, height: int, width: int) -> Tensor:
+    """Return the pixels whose centres lie inside each polygon, by the even-odd rule.
+
+    Args:
+        vertices: (N, V, 2) pixels, in order around the polygon; it may cross itself.
+        height: image height in pixels.
+        width: image width in pixels.
+
+    Returns:
+        (N, height, width) bool, on the device of the vertices. A centre on a left or top
+        edge counts as inside, on a right or bottom edge as outside, so neighbours never overlap.
+    """
+    if vertices.ndim != 3 or vertices.shape[-1] != 2:
+        raise ValueError(f"vertices must be (N, V, 2), got {tuple(vertices.shape)}")
+    rows = torch.arange(height, device=vertices.device, dtype=vertices.dtype) + 0.5
+    columns = torch.arange(width, device=vertices.device, dtype=vertices.dtype) + 0.5
+    inside = torch.zeros(len(vertices), height, width, dtype=torch.bool, device=vertices.device)
+    ends = vertices.roll(-1, dims=1)
+    for k in range(vertices.shape[1]):  # over the four edges, each for all images at once
+        (x0, y0), (x1, y1) = (
+            ends_k[:, :, None].unbind(1) for ends_k in (vertices[:, k], ends[:, k])
+        )
+        crosses = (y0 <= rows) != (y1 <= rows)  # (N, H): does the edge cross this row of centres?
+        slope = (x1 - x0) / torch.where(y1 == y0, 1.0, y1 - y0)
+        at = torch.where(crosses, x0 + (rows - y0) * slope, -torch.inf)
+        inside ^= columns < at[:, :, None]  # one more edge to the right of the centre
+    return inside
+
+
+def occlude(
+    images: Tensor,
+    landmarks: Tensor | np.ndarray,
+    rectangle: ArrayLike | Sequence[float],
+    *,
+    mesh: FaceMesh | None = None,
+    fill: str = "black",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Occlude the same spot of every face (Sec. 3.3); the given images stay as they are.
+
+    Args:
+        images: (N, C, H, H) float in [-1, 1].
+        landmarks: (N, 68, 2) pixels in the frame of these images.
+        rectangle: x, y, width, height in the mesh's frame, or one for each image as (N, 4).
+        mesh: frontal template; the 96 x 96 one if None. Images of another size, such as a
+            reduced network's 48, show the same frame at that scale.
+        fill: "black" (-1), or "noise": normal values of standard deviation 0.5, independent for
+            each pixel and channel, clipped to [-1, 1]. The paper does not give the noise's
+            parameters and the released code has none of it.
+        generator: source of the noise; the noise is drawn on the generator's device.
+
+    Returns:
+        occluded images like `images`, and masks (N, H, H) bool, true where the image was covered.
+
+    Raises:
+        TypeError: if the images are not a floating tensor.
+        ValueError: wrong shapes or counts, bad landmarks, an unknown fill, noise without generator.
+    """
+    mesh = FaceMesh.frontal(96) if mesh is None else mesh
+    _check_images(images, landmarks)
+    if fill not in KINDS.values():
+        raise ValueError(f'fill must be "black" or "noise", got {fill!r}')
+    if fill == "noise" and generator is None:
+        raise ValueError('fill="noise" needs a generator, so that a run can be repeated')
+    height, width = images.shape[-2:]
+    # Places are computed in float32 at least: half precision would move them by tenths of pixels.
+    landmarks = torch.as_tensor(landmarks, device=images.device)
+    if landmarks.dtype != torch.float64:
+        landmarks = landmarks.to(torch.float32)
+    masks = fill_polygon(warp_vertices(rectangle, landmarks, mesh=mesh, size=height), height, width)
+    cover = torch.as_tensor(-1.0, dtype=images.dtype, device=images.device)
+    if fill == "noise":
+        noise = torch.randn(images.shape, generator=generator, device=generator.device)
+        cover = (noise * NOISE_STD).clamp_(-1, 1).to(images)
+    return torch.where(masks[:, None], cover, images), masks
+
+
+@lru_cache(maxsize=64)
+def _locate_one(mesh: FaceMesh, rectangle: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Locate a rectangle once for all batches that share it, such as the fixed boxes."""
+    return _locate_corners(mesh, np.array(rectangle))
+
+
+def _locate_corners(mesh: FaceMesh, rectangle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    vertices = corners(rectangle)
+    if (vertices < 0).any() or (vertices > mesh.size).any():
+        raise ValueError(
+            f"rectangle {rectangle.tolist()} leaves the {mesh.size:g}-pixel frontal frame; "
+            "x, y, x + width and y + height must lie inside it"
+        )
+    return mesh.locate(vertices, mesh.landmarks)
+
+
+def _check_faces(landmarks: Tensor | np.ndarray, size: float) -> Tensor:
+    """Check (N, 68, 2) landmarks and return them as a floating tensor on their own device."""
+    plain = landmarks.detach().cpu() if isinstance(landmarks, Tensor) else landmarks
+    if np.ndim(plain) != 3:
+        raise ValueError(f"landmarks must be (N, {NUM_LANDMARKS}, 2), got {np.shape(plain)}")
+    checked = check_landmarks(plain, size=size)
+    if isinstance(landmarks, Tensor) and landmarks.is_floating_point():
+        return landmarks
+    return torch.as_tensor(checked, device=getattr(landmarks, "device", "cpu"))
+
+
+def _check_images(images: Tensor, landmarks: Tensor | np.ndarray) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        got = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(
+            f"images must be a floating tensor in [-1, 1], got {got}; from uint8: x / 127.5 - 1"
+        )
+    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"images must be square, (N, C, H, H), got {tuple(images.shape)}")
+    if len(images) != len(landmarks):
+        raise ValueError(f"{len(images)} images but landmarks of {len(landmarks)} faces")

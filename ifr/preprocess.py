@@ -1,0 +1,71 @@
+"""From stored faces to network input: crop, scale and normalise, for images and landmarks alike."""
+
+import torch
+from torch.nn import functional as F
+
+STORED = 112  # side of the aligned faces on disk, pixels
+CROP = 96  # side of the crop the paper's network takes (Table 1), pixels
+CENTRE = (STORED - CROP) // 2  # offset of the centre crop, used in every test
+
+
+def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP) -> torch.Tensor:
+    """Crop 96×96 at the given offsets, average down to ``size``, and map 0..255 to [-1, 1].
+
+    Args:
+        images: (N, 112, 112, 3) uint8.
+        offsets: (N, 2) integers, x then y of the crop's upper left corner, each 0..16.
+        size: side of the network input; 96, or a whole fraction of it (48: means of 2×2 pixels).
+
+    Returns:
+        (N, 3, size, size) float32 on the images' device.
+
+    Raises:
+        TypeError: if the images are not uint8.
+        ValueError: for another shape, an offset outside the image, or a size that does not divide 96.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
+    if images.ndim != 4 or images.shape[1:] != (STORED, STORED, 3):
+        raise ValueError(
+            f"images must be (N, {STORED}, {STORED}, 3) aligned faces, got {tuple(images.shape)}; "
+            "align and resize them first"
+        )
+    _check(offsets, len(images), size)
+    place = torch.arange(CROP, device=images.device)
+    offsets = offsets.to(images.device)
+    rows = (offsets[:, 1, None] + place)[:, :, None]  # (N, 96, 1)
+    columns = (offsets[:, 0, None] + place)[:, None, :]  # (N, 1, 96)
+    index = torch.arange(len(images), device=images.device)[:, None, None]
+    crops = images[index, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, 96, 96)
+    if size != CROP:
+        crops = F.avg_pool2d(crops, CROP // size)
+    return crops.div_(127.5).sub_(1)
+
+
+def to_network_points(
+    points: torch.Tensor, offsets: torch.Tensor, size: int = CROP
+) -> torch.Tensor:
+    """Move points of the stored faces, (N, P, 2) pixels, into the frame of the network input.
+
+    Args:
+        points: (N, P, 2) float, x then y.
+        offsets: (N, 2) as in :func:`to_network`.
+        size: side of the network input.
+
+    Returns:
+        (N, P, 2), of the same type.
+    """
+    _check(offsets, len(points), size)
+    moved = points - offsets.to(points.device)[:, None].to(points.dtype)
+    return moved * (size / CROP)
+
+
+def _check(offsets: torch.Tensor, count: int, size: int) -> None:
+    if size < 1 or CROP % size:
+        raise ValueError(f"size must divide {CROP} (96, 48, 24, ...), got {size}")
+    if tuple(offsets.shape) != (count, 2):
+        raise ValueError(f"offsets must be ({count}, 2), x then y, got {tuple(offsets.shape)}")
+    if len(offsets) and (int(offsets.min()) < 0 or int(offsets.max()) > STORED - CROP):
+        raise ValueError(
+            f"offsets must be in 0..{STORED - CROP}, got {int(offsets.min())}..{int(offsets.max())}"
+        )

@@ -1,0 +1,208 @@
+"""The four run sizes, as data: every difference between runs is a field here, never a code path."""
+
+from dataclasses import asdict, dataclass, field, replace
+
+from ifr.faces.dataset import FacesPlan
+
+# The paper's setting is t = 260 of K = 320 (Sec. 4.1); reduced networks keep the share.
+PAPER_FILTERS = 320
+PAPER_KEEP = 260
+PAPER_LMF_RATE = 0.9583  # 1 - 24 / (24 * 24), Sec. 3.3
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights and forms of the loss terms. The paper gives none; these are the released code's."""
+
+    identity: float = 2.0
+    identity_occluded: float = 2.0
+    filters: float = 100.0  # with form "released", which never compares two filters
+    response: float = 1.0  # on the clean branch and again on the occluded one
+    features: float = 0.1
+    filter_form: str = "released"
+    response_form: str = "released"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the ablation: which losses, which occlusion, which LMF rate."""
+
+    name: str
+    title: str
+    spatial: bool = False  # SAD, Eq. 1 and 2
+    feature: bool = False  # FAD, Eq. 4 and 5
+    occlusion: str | None = None  # None: clean faces only; "BlaS" or "GauD": a twin branch
+    lmf_rate: float = 0.0
+    keep_share: float = PAPER_KEEP / PAPER_FILTERS  # t / K
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    def keep(self, filters: int) -> int:
+        """Return t, the number of features FAD holds alike, for a network of ``filters`` filters."""
+        return round(self.keep_share * filters)
+
+
+def _full(name: str, title: str, **changes) -> Variant:
+    defaults = dict(spatial=True, feature=True, occlusion="BlaS", lmf_rate=PAPER_LMF_RATE)
+    return Variant(name, title, **(defaults | changes))
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("base", "Base"),
+        Variant("augmented", "Base + augmentation", occlusion="BlaS"),
+        _full("sad", "SAD only", feature=False, occlusion=None),
+        _full("fad", "FAD only", spatial=False),
+        _full("full", "SAD + FAD, BlaS (t = 260)"),
+        _full("full_t130", "SAD + FAD, BlaS (t = 130)", keep_share=130 / PAPER_FILTERS),
+        _full("full_t320", "SAD + FAD, BlaS (t = 320 = K)", keep_share=1.0),
+        _full("full_gaud", "SAD + FAD, GauD (t = 260)", occlusion="GauD"),
+        _full("full_lmf75", "SAD + FAD, LMF 75 %", lmf_rate=0.75),
+        _full("full_lmf875", "SAD + FAD, LMF 87.5 %", lmf_rate=0.875),
+        # How the spreadness moves with the weight of the response loss (beside Figure 5).
+        _full("sad_r0", "SAD only, response weight 0", feature=False, occlusion=None,
+              weights=LossWeights(response=0.0)),
+        _full("sad_r10", "SAD only, response weight 10", feature=False, occlusion=None,
+              weights=LossWeights(response=10.0)),
+    )
+}  # fmt: skip
+
+MAIN = ("base", "augmented", "sad", "fad", "full")
+THRESHOLDS = ("full_t130", "full_t320", "full_gaud")
+RATES = ("full_lmf75", "full_lmf875")
+SWEEP = ("sad_r0", "sad_r10")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Size of CASIA-Net. ``input_size`` 96, ``filters`` 320, ``width`` 1 is Table 1."""
+
+    input_size: int = 96
+    filters: int = PAPER_FILTERS
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if 96 % self.input_size or self.input_size % 8:
+            raise ValueError(
+                f"input_size must be 96, 48 or 24 (the 96-pixel crop is averaged down by a whole "
+                f"number and halved three times), got {self.input_size}"
+            )
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a network is trained. ``steps`` counts batches; a twin batch holds both branches."""
+
+    pretrain_steps: int
+    steps: int
+    batch: int = 48  # faces a step; pairs when there is an occluded branch
+    optimiser: str = "adamw"  # reaches in minutes what the paper's SGD reaches in days
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    warmup_share: float = 0.15  # one-cycle: the share of steps with a rising rate
+    dropout: float = 0.4  # released: keep probability 0.6 before the classifier
+    # Factor on f before the classifier. 1 is the paper's. The mean of a filtered map is small, and
+    # classifier weights drawn with std 0.02 take thousands of steps to grow to it.
+    feature_scale: float = 1.0
+    precision: str = "auto"  # bf16 autocast where the processor computes in it, else fp32
+    checkpoint_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One run size; see the table in README."""
+
+    name: str
+    purpose: str
+    faces: FacesPlan
+    network: Network
+    optimisation: Optimisation
+    variants: tuple[str, ...] = MAIN + THRESHOLDS + RATES + SWEEP
+    seeds: tuple[int, ...] = (0,)
+    analysis_images: int = 1000  # faces behind Figures 5 to 7; the paper takes 1,000
+    retrieval_identities: int = 150  # two images each, Sec. 4.4; fewer where fewer are held out
+    bootstrap: int = 1000  # resamples of the test identities behind each spread
+    verification_pairs: int = 6000  # same and different pairs of the AR-style test, each
+
+    def as_dict(self) -> dict:
+        """Return every field, nested, as plain values for the manifest."""
+        return asdict(self)
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            purpose="tests: every line of every notebook runs, no number means anything",
+            faces=FacesPlan(
+                train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
+            ),
+            network=Network(input_size=48, filters=32, width=0.125),
+            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16),
+            analysis_images=60,
+            retrieval_identities=12,
+            bootstrap=50,
+            verification_pairs=60,
+        ),
+        Profile(
+            name="classroom",
+            purpose="a laptop without a GPU: every figure and table in under 45 minutes",
+            faces=FacesPlan(
+                train=(150, 40), closed_shots=8, validation=(40, 20), templates=(80, 24),
+                ar_identities=60,
+            ),
+            network=Network(input_size=48, filters=128, width=0.25),
+            optimisation=Optimisation(pretrain_steps=1000, steps=1000, feature_scale=4.0),
+        ),
+        Profile(
+            name="gpu",
+            purpose="one GPU: the paper's own network on procedural faces",
+            faces=FacesPlan(
+                train=(1000, 48), closed_shots=6, validation=(100, 20), templates=(300, 24),
+                ar_identities=126,
+            ),
+            network=Network(),
+            optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
+        ),
+        Profile(
+            name="paper",
+            purpose="the paper's schedule, on procedural faces until its data are in place",
+            faces=FacesPlan(
+                train=(2000, 48), closed_shots=6, validation=(200, 20), templates=(500, 25),
+                ar_identities=126,
+            ),
+            network=Network(),
+            optimisation=Optimisation(
+                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd", learning_rate=1e-3,
+            ),
+        ),
+    )
+}  # fmt: skip
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile of that name.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def get_variant(name: str) -> Variant:
+    """Return the training variant of that name.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
+    return VARIANTS[name]
+
+
+def resized(profile: Profile, **changes) -> Profile:
+    """Return a copy of a profile with some fields of ``optimisation`` changed (for sweeps and tests)."""
+    return replace(profile, optimisation=replace(profile.optimisation, **changes))

@@ -1,0 +1,214 @@
+"""The batch: render, train, execute every notebook with papermill, and write down what happened."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+import torch
+
+from ifr import __version__, paths
+from ifr.errors import NotebookFailed
+from ifr.profiles import get_variant
+from ifr.report import write_index
+from ifr.run import Run, start, usable_cores
+from ifr.training import computes_in_bfloat16
+
+PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-learn",
+            "scikit-image", "matplotlib", "seaborn", "numba", "opencv-python-headless",
+            "papermill", "jupyterlab")  # fmt: skip
+ARTEFACTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
+
+
+def numbered_notebooks() -> list[Path]:
+    """Return the numbered notebooks in order.
+
+    Raises:
+        FileNotFoundError: when there are none, as outside a checkout.
+    """
+    found = sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise FileNotFoundError(
+            f"no numbered notebooks in {paths.notebooks()}: run from a checkout of the project, or "
+            "set IFR_HOME to one"
+        )
+    return found
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Refuse parameters the notebook does not have; papermill by itself only warns.
+
+    Raises:
+        ValueError: naming the unknown parameters and the known ones.
+    """
+    known = set(papermill.inspect_notebook(str(notebook)))
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        raise ValueError(
+            f"{notebook.name} has no parameter {', '.join(unknown)}: it takes "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def notebook_key(notebook: Path, run: Run) -> str:
+    """Return the content hash of one execution: notebook, library, profile, seed and data."""
+    digest = hashlib.sha256(notebook.read_bytes())
+    for source in sorted(paths.PACKAGE.rglob("*.py")):
+        digest.update(source.read_bytes())
+    digest.update(json.dumps([run.profile.as_dict(), run.seed], sort_keys=True).encode())
+    for faces in run.sets.values():
+        digest.update(faces.fingerprint.encode())
+    return digest.hexdigest()
+
+
+def execute(notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False) -> bool:
+    """Execute one notebook into the results folder; return False when its result was current.
+
+    A notebook that fails leaves ``NN_name.failed.ipynb`` to read and its last good result in place.
+
+    Raises:
+        NotebookFailed: naming the notebook, the error and the copy to open.
+        ValueError: for an unknown parameter.
+    """
+    parameters = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
+    check_parameters(notebook, parameters)
+    target = run.folder / notebook.name
+    key = notebook_key(notebook, run)
+    if target.exists() and not force:
+        if nbformat.read(target, as_version=4).metadata.get("ifr", {}).get("key") == key:
+            return False
+    failed = run.folder / f"{notebook.stem}.failed.ipynb"
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
+    os.environ["IFR_PROGRESS"] = "0"  # bars belong in a terminal, not in a saved notebook
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=False,
+            cwd=str(paths.home()), autosave_cell_every=0,
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        raise NotebookFailed(
+            f"{notebook.name} stopped in cell {error.exec_count} with {error.ename}: {error.evalue}; "
+            f"open {failed} to see it"
+        ) from error
+    executed = nbformat.read(failed, as_version=4)
+    executed.metadata["ifr"] = {"key": key}
+    _forget_this_machine(executed)
+    nbformat.write(executed, failed)
+    os.replace(failed, target)
+    return True
+
+
+def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False) -> Path:
+    """Render the faces, train every variant, execute every notebook; return the results folder.
+
+    What is already there and current is kept, so a run cut short continues where it stopped.
+
+    Args:
+        profile: the run size.
+        seed: of every random draw.
+        force: execute notebooks again even when their results are current.
+    """
+    began = time.monotonic()
+    run = start("00_reproduce", profile=profile, seed=seed)
+    run.progress = True
+    stages = {}
+    _ = run.sets
+    stages["faces"] = time.monotonic() - began
+    for variant in run.profile.variants:
+        run.trained(variant)
+    stages["training"] = time.monotonic() - began - stages["faces"]
+    for notebook in numbered_notebooks():
+        at = time.monotonic()
+        done = "executed" if execute(notebook, run, force=force) else "kept, nothing changed"
+        stages[notebook.stem] = time.monotonic() - at
+        print(f"{notebook.name}: {done} ({stages[notebook.stem]:.0f} s)", flush=True)
+    write_manifest(run, stages, time.monotonic() - began)
+    write_index(run.folder, run.profile)
+    print(f"done in {(time.monotonic() - began) / 60:.1f} min; open {run.folder / 'index.html'}")
+    return run.folder
+
+
+def write_manifest(run: Run, stages: dict[str, float], seconds: float) -> Path:
+    """Write ``manifest.json``: what made these results, and the sha256 of every one of them."""
+    files = sorted(path for pattern in ARTEFACTS for path in run.folder.glob(pattern)
+                   if not path.name.endswith(".failed.ipynb"))  # fmt: skip
+    manifest = dict(
+        code=code_version(),
+        parameters=run.profile.as_dict(),
+        seed=run.seed,
+        packages={name: metadata.version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        device=device_facts(),
+        data={name: faces.fingerprint for name, faces in run.sets.items()},
+        networks={name: trained.key for name, trained in sorted(run._trained.items())},
+        training_seconds={name: round(t.seconds, 1) for name, t in sorted(run._trained.items())},
+        seconds=round(seconds, 1),
+        stages={name: round(value, 1) for name, value in stages.items()},
+        peak_memory_bytes=peak_memory(),
+        images_per_second=training_rate(run),
+        artefacts={
+            str(path.relative_to(run.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        },
+    )
+    target = run.folder / "manifest.json"
+    temporary = target.with_suffix(".partial")
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, target)
+    return target
+
+
+def training_rate(run: Run) -> dict[str, float]:
+    """Return images a second in training for each variant, twins counted as images."""
+    settings, rates = run.profile.optimisation, {}
+    for name in run.profile.variants:
+        trained = run.trained(name)
+        images = settings.batch * settings.steps * (2 if get_variant(name).occlusion else 1)
+        rates[name] = round(images / max(trained.seconds, 1e-9), 1)
+    return rates
+
+
+def code_version() -> str:
+    """Return the package version with the commit it was run from, where git knows it."""
+    command = ["git", "-C", str(paths.PACKAGE), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__}+{commit}"
+
+
+def device_facts() -> dict:
+    """Return the facts of this machine that timings depend on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(cores=usable_cores(), memory_bytes=psutil.virtual_memory().total, gpu=gpu,
+                processor=platform.machine(), computes_in_bfloat16=computes_in_bfloat16(),
+                system=platform.system())  # fmt: skip
+
+
+def peak_memory() -> int | None:
+    """Return the largest resident set of this process or one of its children, in bytes."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(one).ru_maxrss for one in who) * unit
+
+
+def _forget_this_machine(notebook) -> None:
+    """Drop from an executed notebook what differs from one run to the next without meaning."""
+    record = notebook.metadata.get("papermill", {})
+    notebook.metadata["papermill"] = {"parameters": record.get("parameters", {})}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        cell.metadata.pop("papermill", None)

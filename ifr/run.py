@@ -1,0 +1,257 @@
+"""One run as a notebook sees it: its data, its networks, their features, and where results go."""
+
+import hashlib
+import inspect
+import json
+import os
+import textwrap
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from ifr import figures, paths, seeding
+from ifr.datasets import FaceSet
+from ifr.evaluation import extract_features
+from ifr.faces.dataset import ensure_sets, mean_frontal_face
+from ifr.mesh import FaceMesh
+from ifr.models import InterpretableFaceNet
+from ifr.occlusion import draw_rectangle, occlude
+from ifr.preprocess import to_network, to_network_points
+from ifr.profiles import Profile, get_profile, get_variant
+from ifr.training import Trained, train_or_load
+
+CENTRE = 8  # offset of the centre 96-pixel crop in the 112-pixel face
+EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
+
+
+@dataclass
+class Run:
+    """The state behind one notebook of one run; made by :func:`start`."""
+
+    name: str
+    profile: Profile
+    seed: int
+    folder: Path
+    progress: bool = True
+    began: float = field(default_factory=time.monotonic)
+    _trained: dict[str, Trained] = field(default_factory=dict)
+    _evidence: list[dict] = field(default_factory=list)
+
+    @cached_property
+    def sets(self) -> dict[str, FaceSet]:
+        """All procedural sets of the profile, rendered on first use."""
+        return ensure_sets(self.profile.faces, paths.data(), progress=self.progress)
+
+    def data(self, name: str) -> FaceSet:
+        """Return one set: ``train``, ``closed``, ``validation``, ``templates`` or ``ar``."""
+        if name not in self.sets:
+            raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(self.sets)}")
+        return self.sets[name]
+
+    @cached_property
+    def mesh96(self) -> FaceMesh:
+        """The frontal mesh in the frame of the 96-pixel crop, where all statistics are given."""
+        return FaceMesh.frontal(112).crop(offset=CENTRE, size=96)
+
+    @cached_property
+    def mean_face(self) -> np.ndarray:
+        """The mean frontal face, (96, 96, 3) uint8: the ground of Figures 5 and 7."""
+        return mean_frontal_face()[CENTRE : CENTRE + 96, CENTRE : CENTRE + 96]
+
+    @property
+    def size(self) -> int:
+        """Width and height of the network input in pixels."""
+        return self.profile.network.input_size
+
+    def trained(self, variant: str) -> Trained:
+        """Train or load one variant, saying which happened."""
+        if variant not in self._trained:
+            result = train_or_load(
+                variant, self.profile, self.data("train"), seed=self.seed, progress=self.progress
+            )
+            done = "loaded" if result.loaded else "trained"
+            print(f"{variant}: {done} ({result.key}, trained in {result.seconds:.0f} s)")
+            self._trained[variant] = result
+        return self._trained[variant]
+
+    def model(self, variant: str) -> InterpretableFaceNet:
+        """Return the network of a variant in evaluation mode."""
+        return self.trained(variant).model
+
+    def history(self, variant: str) -> pd.DataFrame:
+        """Return the loss parts over the steps of training."""
+        return self.trained(variant).history
+
+    def images(self, faces: FaceSet) -> torch.Tensor:
+        """Return the centre crop of faces as network input, (N, 3, S, S) in [-1, 1]."""
+        stored = torch.from_numpy(np.array(faces.images))
+        return to_network(stored, torch.full((len(faces), 2), CENTRE), self.size)
+
+    def points(self, faces: FaceSet) -> torch.Tensor:
+        """Return landmarks in the frame of the network input, (N, 68, 2)."""
+        offsets = torch.full((len(faces), 2), CENTRE)
+        return to_network_points(torch.from_numpy(np.array(faces.landmarks)), offsets, self.size)
+
+    def points96(self, faces: FaceSet) -> np.ndarray:
+        """Return landmarks in the frame of the 96-pixel centre crop, (N, 68, 2)."""
+        return np.asarray(faces.landmarks, dtype=np.float64) - CENTRE
+
+    def rectangles(self, count: int, kind: str = "BlaS") -> np.ndarray:
+        """Return one random normalised rectangle for each test image, (count, 4)."""
+        rng = seeding.stream(self.seed, f"test/rectangles/{kind}")
+        return np.array([draw_rectangle(rng, self.mesh96, kind=kind) for _ in range(count)])
+
+    def occluded_images(self, faces: FaceSet, rectangle=None) -> torch.Tensor:
+        """Return network input with a warped black mask: a rectangle for all, else one each."""
+        boxes = self.rectangles(len(faces)) if rectangle is None else rectangle
+        return occlude(self.images(faces), self.points(faces), boxes, mesh=self.mesh96)[0]
+
+    def features(
+        self, variant: str, faces: FaceSet | str, *, occlusion: str | tuple | None = None
+    ) -> np.ndarray:
+        """Return pooled features of faces, cached by network, data and occlusion.
+
+        Args:
+            variant: which network.
+            faces: a set, or its name.
+            occlusion: None; ``"synthetic"`` for a random warped mask on each image; or one
+                rectangle (x, y, width, height) of the 96-pixel frontal frame for all.
+
+        Returns:
+            (N, K) float32.
+        """
+        faces = self.data(faces) if isinstance(faces, str) else faces
+        trained = self.trained(variant)
+        what = json.dumps([trained.key, faces.fingerprint, occlusion, self.seed])
+        key = hashlib.sha256(what.encode()).hexdigest()[:16]
+        path = trained.folder / "features" / f"{key}.npy"
+        if path.exists():
+            return np.load(path)
+        parts = []
+        boxes = None
+        if occlusion is not None:
+            synthetic = occlusion == "synthetic"
+            boxes = self.rectangles(len(faces)) if synthetic else np.tile(occlusion, (len(faces), 1))
+        for first in range(0, len(faces), 256):
+            part = faces[first : first + 256]
+            images = self.images(part)
+            if boxes is not None:
+                images = occlude(
+                    images, self.points(part), boxes[first : first + 256], mesh=self.mesh96
+                )[0]
+            parts.append(extract_features(trained.model, images))
+        values = np.concatenate(parts)
+        _save_array(values, path)
+        return values
+
+    def responses(self, variant: str, images: torch.Tensor, *, filtered: bool = True):
+        """Return response maps (N, K, h, w) of network input: after LMF, or ψ itself."""
+        model = self.model(variant)
+        with torch.no_grad():
+            parts = [
+                (model.filtered if filtered else model.response)(part) for part in images.split(128)
+            ]
+        return torch.cat(parts).float()
+
+    def save_table(self, table: pd.DataFrame, name: str) -> Path:
+        """Write a table as CSV into ``tables/`` and return its path."""
+        path = self.folder / "tables" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".partial")
+        table.to_csv(temporary, index=False, float_format="%.6g")
+        os.replace(temporary, path)
+        return path
+
+    def save_figure(self, figure: Figure, name: str, *, alt: str) -> None:
+        """Write a figure as PNG and PDF into ``figures/`` and show it in the notebook."""
+        from IPython.display import Image, display
+
+        written = figures.save_figure(figure, self.folder / "figures", name, alt=alt)
+        png = next(path for path in written if str(path).endswith(".png"))
+        display(Image(filename=str(png), alt=alt, width=min(900, figure.bbox.width)))
+
+    def evidence(
+        self,
+        claim: str,
+        *,
+        quantity: str,
+        value: float,
+        low: float,
+        high: float,
+        holds: bool,
+        note: str = "",
+    ) -> None:
+        """Record what was measured for a claim of the paper; the claims notebook collects it.
+
+        Args:
+            claim: id, such as ``"C01"``.
+            quantity: what was measured, with its unit.
+            value: the measured figure.
+            low: lower end of its spread (a 95 % bootstrap interval unless the note says otherwise).
+            high: upper end.
+            holds: whether the measured figure says what the paper claims.
+            note: what a reader must know to judge it.
+        """
+        row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
+        self._evidence = [
+            old
+            for old in self._evidence
+            if (old["claim"], old["quantity"]) != (claim, quantity)
+        ]
+        self._evidence.append(dict(zip(EVIDENCE_COLUMNS, row, strict=True)))
+        self.save_table(pd.DataFrame(self._evidence), f"evidence_{self.name[:2]}")
+
+
+def start(name: str, *, profile: str, seed: int = 0) -> Run:
+    """Begin a notebook: check its parameters and say where results go.
+
+    Args:
+        name: of the notebook, such as ``"06_ablations"``.
+        profile: ``smoke``, ``classroom``, ``gpu`` or ``paper``.
+        seed: of every random draw of the run.
+
+    Raises:
+        ValueError: for an unknown profile or a negative seed.
+        OSError: when the results folder cannot be written.
+    """
+    chosen = get_profile(profile)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    torch.set_num_threads(usable_cores())
+    folder = paths.require_writable(paths.results(profile))
+    print(f"profile {profile}, seed {seed}; results go to results/{profile}/")
+    quiet = os.environ.get("IFR_PROGRESS", "1") == "0"
+    return Run(name, chosen, seed, folder, progress=not quiet)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, as the system or OMP_NUM_THREADS says."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(os.environ.get("OMP_NUM_THREADS") or allowed or 1)
+
+
+def show_source(*functions) -> None:
+    """Show the library's own source of functions or classes, as code, in the notebook."""
+    from IPython.display import Code, display
+
+    for function in functions:
+        display(Code(textwrap.dedent(inspect.getsource(function)), language="python"))
+
+
+def variant_titles(names: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """Return the readable title of each variant."""
+    return {name: get_variant(name).title for name in names}
+
+
+def _save_array(values: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with open(temporary, "wb") as file:
+        np.save(file, values)
+    os.replace(temporary, path)

@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ifr import paths, training
+from ifr.errors import Stopped
+from ifr.profiles import VARIANTS, LossWeights, get_profile, resized
+from ifr.training import PRETRAIN, Batcher, batches, train, train_or_load
+
+STEPS = 6
+TINY = resized(get_profile("smoke"), pretrain_steps=STEPS, steps=STEPS, precision="fp32", batch=8)
+
+
+@pytest.fixture
+def faces(smoke_sets):
+    return smoke_sets["train"]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def test_every_epoch_visits_each_image_once_in_a_new_order():
+    found = list(batches(20, 5, 8, seed=0))
+    first, second = np.concatenate(found[:4]), np.concatenate(found[4:])
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert (first != second).any()
+    assert all((a == b).all() for a, b in zip(found[3:], batches(20, 5, 8, 0, first=3), strict=True))
+    with pytest.raises(ValueError, match="the set has 3"):
+        next(batches(3, 5, 1, 0))
+
+
+def test_twins_differ_from_the_clean_faces_only_inside_the_mask(faces):
+    images, labels = Batcher(faces, VARIANTS["full"], 48, 0, torch.device("cpu"))(np.arange(8), 0)
+    clean, twins = images.chunk(2)
+    changed = (clean != twins).any(dim=1)
+    assert images.shape == (16, 3, 48, 48) and labels.tolist() == faces.identity[:8].tolist()
+    assert changed.flatten(1).any(dim=1).all()
+    assert (twins.permute(0, 2, 3, 1)[changed] == -1).all()
+    assert changed.float().mean() < 0.2  # 32 x 12 of 96 x 96 is 4 %
+
+
+@pytest.mark.parametrize("name", ["base", "augmented", "sad", "fad", "full", "full_gaud"])
+def test_loss_parts_are_those_of_the_variant_and_finite(faces, name):
+    variant = VARIANTS[name]
+    model = training.network_of(TINY, variant, 12, seed=0)
+    batch = Batcher(faces, variant, 48, 0, torch.device("cpu"))
+    parts = training.loss_parts(model, *batch(np.arange(8), 0), variant)
+    expected = {"id"}
+    expected |= {"id occluded"} if variant.occlusion else set()
+    expected |= {"features"} if variant.feature else set()
+    expected |= {"filters", "response"} if variant.spatial else set()
+    assert set(parts) == expected
+    assert all(torch.isfinite(value) and value >= 0 for value in parts.values())
+
+
+def test_training_lowers_the_loss(faces):
+    longer = resized(TINY, pretrain_steps=60)
+    _, history = train(PRETRAIN, longer, faces, progress=False)
+    assert history["id"].iloc[-1] < 0.8 * history["id"].iloc[0]
+
+
+def test_one_seed_gives_identical_weights_and_another_seed_others(faces):
+    a, b, c = (train(VARIANTS["full"], TINY, faces, seed=s, progress=False)[0] for s in (1, 1, 2))
+    assert same(a.state_dict(), b.state_dict())
+    assert not same(a.state_dict(), c.state_dict())
+
+
+@pytest.mark.parametrize("name", ["augmented", "full_gaud"])
+def test_a_run_cut_short_resumes_to_the_same_weights(faces, tmp_path, name):
+    whole, history = train(VARIANTS[name], TINY, faces, progress=False)
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped, match=f"step 4 of {STEPS} is saved"):
+        train(VARIANTS[name], TINY, faces, checkpoint=checkpoint, stop_after=4, progress=False)
+    again, resumed = train(VARIANTS[name], TINY, faces, checkpoint=checkpoint, progress=False)
+    assert same(whole.state_dict(), again.state_dict())
+    assert history.equals(resumed)
+
+
+def test_a_checkpoint_of_another_network_is_refused(faces, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        train(PRETRAIN, TINY, faces, checkpoint=checkpoint, stop_after=1, progress=False)
+    wider = replace(TINY, network=replace(TINY.network, filters=40))
+    with pytest.raises(ValueError, match="cannot go on from the checkpoint .*checkpoint.pt"):
+        train(PRETRAIN, wider, faces, checkpoint=checkpoint, progress=False)
+    checkpoint.write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="delete it"):
+        train(PRETRAIN, TINY, faces, checkpoint=checkpoint, progress=False)
+
+
+def test_variants_start_from_the_pretrained_extractor_with_new_layers_after_it(faces):
+    base, _ = train(PRETRAIN, TINY, faces, progress=False)
+    state = base.state_dict()
+    model = training.network_of(TINY, VARIANTS["full"], 12, seed=0)
+    fresh = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load_extractor(state)
+    taken = {k for k, v in model.state_dict().items() if torch.equal(v, state[k])}
+    assert {"backbone.conv11", "backbone.conv53"} <= {".".join(k.split(".")[:2]) for k in taken}
+    assert torch.equal(model.filters, fresh["backbone.psi.conv.weight"])
+    assert torch.equal(model.classifier.weight, fresh["classifier.weight"])
+
+
+def test_train_or_load_trains_once_and_keys_on_what_matters(faces, smoke_home):
+    first = train_or_load("sad", TINY, faces, progress=False)
+    second = train_or_load("sad", TINY, faces, progress=False)
+    assert not first.loaded and second.loaded and first.key == second.key
+    assert same(first.model.state_dict(), second.model.state_dict())
+    assert not list(paths.models().rglob("*.partial"))
+    other = resized(TINY, learning_rate=1e-4)
+    seldom = resized(TINY, checkpoint_seconds=1.0)
+    start = first.key
+    keys = [training.training_key(p, VARIANTS["sad"], 0, faces, start) for p in (TINY, other, seldom)]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_batch_norm_is_settled_on_the_final_weights(faces):
+    model, _ = train(VARIANTS["base"], TINY, faces, progress=False)
+    with torch.no_grad():
+        images, _ = Batcher(faces, VARIANTS["base"], 48, 0, torch.device("cpu"))(np.arange(64), 0)
+        response = model.response(images)
+    assert abs(float(response.mean())) < 0.2 and 0.5 < float(response.std()) < 1.5
+
+
+def test_bad_settings_are_refused(faces):
+    with pytest.raises(ValueError, match="unknown optimiser 'lion'"):
+        train(PRETRAIN, resized(TINY, optimiser="lion"), faces, progress=False)
+    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+        train(PRETRAIN, resized(TINY, precision="fp8"), faces, progress=False)
+    wrong = replace(VARIANTS["fad"], keep_share=1.5)
+    with pytest.raises(ValueError, match="keep"):
+        train(wrong, TINY, faces, progress=False)
+    endless = replace(VARIANTS["base"], weights=LossWeights(identity=float("inf")))
+    with pytest.raises(FloatingPointError, match="loss part id"):
+        train(endless, TINY, faces, progress=False)
