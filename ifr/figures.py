@@ -84,7 +84,11 @@ def figure_8(
     faces = require_images(faces, "faces")
     if sum(groups.values()) != len(faces):
         raise ValueError(f"groups must add up to the {len(faces)} faces, got {dict(groups)}")
-    names = [title if row == 0 else "" for title, count in groups.items() for row in range(count)]
+    names = [
+        title if row == count // 2 else ""  # beside the middle of its rows
+        for title, count in groups.items()
+        for row in range(count)
+    ]
     figure, _ = _response_grid(faces, responses, names, filter_names, cell=0.95)
     return figure
 
@@ -299,7 +303,7 @@ def figure_7(
         ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=OUTLINE, linewidth=1.5))
         frame_axes(ax, face.shape[0], left=column == 0, bottom=True)
         ax.set_title(f"{part.replace('_', ' ')}\nlargest {np.nanmax(changes):.2g}")
-    figure.colorbar(marks, ax=axes, label="mean |feature difference|", shrink=0.8)
+    figure.colorbar(marks, ax=axes, label="mean |feature\ndifference|", shrink=0.9)
     return figure
 
 
@@ -410,7 +414,9 @@ def figure_training_curves(curves: pd.DataFrame) -> Figure:
             rows = curves[curves["variant"] == variant].dropna(subset=part)
             ax.plot(rows["step"], rows[part], label=variant, linewidth=1, color=f"C{index}",
                     linestyle=LINES[index % len(LINES)])  # fmt: skip
-        ax.set(title=part.replace("_", " "), xlabel="step", ylabel="weighted loss")
+        ax.set(title=part.replace("_", " "), xlabel="step")
+    for ax in axes[::3]:
+        ax.set_ylabel("weighted loss")
     for ax in axes[len(parts) :]:
         ax.axis("off")
     _legend_below(figure, axes[0])

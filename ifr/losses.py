@@ -42,19 +42,29 @@ def filter_diversity(weight: torch.Tensor, form: str = "paper") -> torch.Tensor:
     _require_form(form)
     if weight.ndim != 4:
         raise ValueError(f"weight must be (K, C, kh, kw), got shape {tuple(weight.shape)}")
+    if form == "paper":
+        return _without_diagonal(filter_cosines(weight)).abs().sum()
     with _full_precision(weight):
-        columns = _wide(weight).flatten(2).transpose(1, 2)  # (K, P, C)
-        columns = columns * _inverse_norm(columns.square().sum(dim=-1, keepdim=True))
+        columns = _unit_columns(weight)  # (K, P, C)
         count, places = columns.shape[:2]
-        if form == "paper":
-            rows = columns.flatten(1)  # (K, P*C): Σ_p of the cosines is one inner product
-            return _without_diagonal(rows @ rows.T).abs().sum()
         if places < 2:
             raise ValueError(
                 "form 'released' compares the places of a filter: 1×1 filters have one"
             )
         gram = columns @ columns.transpose(1, 2)  # (K, P, P)
         return _without_diagonal(gram).square().sum() / (count * places * (places - 1))
+
+
+def filter_cosines(weight: torch.Tensor) -> torch.Tensor:
+    """Return Σ_p cos(F_i^p, F_j^p) of Eq. 1 for filters (K, C, kh, kw), as a (K, K) matrix."""
+    with _full_precision(weight):
+        rows = _unit_columns(weight).flatten(1)  # (K, P*C): the sum over p is one inner product
+        return rows @ rows.T
+
+
+def _unit_columns(weight: torch.Tensor) -> torch.Tensor:
+    columns = _wide(weight).flatten(2).transpose(1, 2)  # F_i^p, (K, P, C)
+    return columns * _inverse_norm(columns.square().sum(dim=-1, keepdim=True))
 
 
 def response_diversity(
@@ -91,18 +101,30 @@ def response_diversity(
             "response must be (N, K, H, W) with N >= 1 and K >= 2 maps to compare, got shape "
             f"{tuple(response.shape)}"
         )
-    images, count, height, width = response.shape
+    images, count = response.shape[:2]
+    cosines = response_cosines(response, sigma, kernel_size=kernel_size)
     with _full_precision(response):
-        maps = _wide(response).flatten(2)  # (N, K, H*W)
-        if sigma != 0 and kernel_size != 1:
-            # g_σ is linear: as one (H*W, H*W) matrix it costs one product instead of a convolution.
-            matrix = smoothing_matrix(height, width, sigma, kernel_size, maps.device, maps.dtype)
-            maps = maps @ matrix
-        gram = maps @ maps.transpose(1, 2)  # (N, K, K), <ψ'_i, ψ'_j>
-        inverse = _inverse_norm(gram.diagonal(dim1=1, dim2=2))  # (N, K), 1 / ||ψ'_i||
-        cosines = gram * inverse[:, :, None] * inverse[:, None, :]
-        total = _without_diagonal(cosines).square().sum() / images
+        cosines.diagonal(dim1=1, dim2=2).zero_()  # i ≠ j, in place: the largest tensor here
+        total = cosines.square().sum() / images
     return total if form == "paper" else total / (count * (count - 1))
+
+
+def response_cosines(
+    response: torch.Tensor, sigma: float = PAPER_SIGMA, *, kernel_size: int = RELEASED_KERNEL
+) -> torch.Tensor:
+    """Return cos(ψ'_i, ψ'_j) of Eq. 2 for each image of (N, K, H, W), (N, K, K)."""
+    with _full_precision(response):
+        maps = _wide(response)
+        if sigma != 0 and kernel_size != 1:
+            # g_σ is separable: two banded matrix products cost less than a convolution.
+            height, width = (
+                smoothing_band(side, sigma, kernel_size, maps.device, maps.dtype)
+                for side in maps.shape[2:]
+            )
+            maps = height @ maps @ width
+        rows = maps.flatten(2)  # ψ', (N, K, H*W)
+        rows = rows * _inverse_norm(rows.square().sum(dim=-1, keepdim=True))
+        return rows @ rows.transpose(1, 2)
 
 
 def feature_selection_mask(
@@ -233,27 +255,17 @@ def gaussian_line(sigma: float, kernel_size: int) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def smoothing_matrix(
-    height: int,
-    width: int,
-    sigma: float,
-    kernel_size: int,
-    device: torch.device,
-    dtype: torch.dtype,
+def smoothing_band(
+    side: int, sigma: float, kernel_size: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return g_σ with zero padding as a symmetric (H*W, H*W) matrix acting on flattened maps."""
+    """Return the 1-D g_σ with zero padding as a symmetric banded (side, side) matrix."""
     with torch.inference_mode(False), torch.no_grad():  # kept: it must not be an inference tensor
         line = gaussian_line(sigma, kernel_size)
-        rows, columns = (_banded(line, side) for side in (height, width))
-        return torch.kron(rows, columns).to(device, dtype)
-
-
-def _banded(line: torch.Tensor, side: int) -> torch.Tensor:
-    half = len(line) // 2
-    matrix = line.new_zeros(side, side)
-    for offset in range(-min(half, side - 1), min(half, side - 1) + 1):
-        matrix.diagonal(offset).fill_(line[half + offset])
-    return matrix
+        reach = min(kernel_size // 2, side - 1)
+        matrix = line.new_zeros(side, side)
+        for offset in range(-reach, reach + 1):
+            matrix.diagonal(offset).fill_(line[kernel_size // 2 + offset])
+        return matrix.to(device, dtype)
 
 
 def _inverse_norm(squared: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ NUM_TRIANGLES = 2 * NUM_POINTS - 2 - NUM_BORDER  # 142: all 8 border points lie 
 # Corners and edge midpoints of the unit square, clockwise on screen from the upper left.
 _BORDER = np.array([[0, 0], [1, 0], [2, 0], [2, 1], [2, 2], [1, 2], [0, 2], [0, 1]]) / 2.0
 _TOLERANCE = 1e-9  # how negative a barycentric coordinate may be and still count as on an edge
-_CHUNK = 4_000_000  # barycentric coordinates held at once: 32 MB an array
+_CHUNK = 50_000  # barycentric coordinates held at once: arrays that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,17 +195,16 @@ class FaceMesh:
 
     def _locate(self, points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Locate (N, P, 2) points, all inside the border, in N faces at once."""
-        vertices = self.vertices(landmarks)
-        areas = _signed_areas(vertices, self.triangles)  # (N, 142)
-        a, b, c = np.moveaxis(vertices[:, self.triangles], 2, 0)  # (N, 142, 2) each
-        safe = np.where(areas > 0, areas, np.inf)[..., None] * 2
+        corners = self.vertices(landmarks).transpose(2, 0, 1)[..., self.triangles.T]
+        (ax, bx, cx), (ay, by, cy) = np.moveaxis(corners, 2, 1)  # (N, 142) each
+        areas = ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)) / 2
         # The barycentric coordinate of a vertex is affine in the point: gradient . point + offset.
-        gradient = np.stack([_turn(c - b), _turn(a - c)]) / safe  # (2, N, 142, 2)
-        offset = 1 - (gradient * np.stack([a, b])).sum(axis=-1)  # 1 at the vertex itself
-        offset[:, areas <= 0] = -1  # a constant -1: a folded triangle encloses nothing
+        gradient = np.array([[by - cy, cx - bx], [cy - ay, ax - cx]])
+        gradient /= np.where(areas > 0, 2 * areas, np.inf)
+        offset = 1 - gradient[:, 0] * [ax, bx] - gradient[:, 1] * [ay, by]  # 1 at its own vertex
+        offset[:, areas <= 0] = -1  # a folded triangle: -1 everywhere, so it encloses nothing
         columns = np.swapaxes(points, 1, 2)
-        first = gradient[0] @ columns + offset[0][..., None]  # (N, 142, P)
-        second = gradient[1] @ columns + offset[1][..., None]
+        first, second = gradient.transpose(0, 2, 3, 1) @ columns + offset[..., None]  # (N, 142, P)
         least = np.minimum(np.minimum(first, second), 1 - first - second)
         of_face = (self.triangles < NUM_LANDMARKS).all(axis=1)
         rank = 1 + areas / _signed_areas(self.points, self.triangles) + 1e6 * of_face
@@ -279,11 +278,6 @@ def _signed_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     a, b, c = np.moveaxis(vertices[..., triangles, :], -2, 0)
     u, v = b - a, c - a
     return (u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]) / 2
-
-
-def _turn(edge: np.ndarray) -> np.ndarray:
-    """Turn (..., 2) vectors by a quarter: from an edge to the inward normal."""
-    return np.stack([-edge[..., 1], edge[..., 0]], axis=-1)
 
 
 def _delaunay(points: np.ndarray) -> np.ndarray:

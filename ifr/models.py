@@ -17,6 +17,7 @@ EXTRACTOR: dict[str, tuple[int | None, int]] = {
     "conv51": (256, 2), "conv52": (160, 1), "conv53": (None, 1),
 }  # fmt: skip
 PART_CHANNELS = 192  # of each of the three parts of the hypercolumn Φ
+INITIAL_STD = 0.02  # of new weights, Sec. 3.3
 NORM_EPS = 1e-6  # a hypercolumn part shorter than this is divided by this instead
 
 
@@ -117,9 +118,7 @@ class ConvUnit(nn.Module):
         # Torch's momentum is the share of the new batch: 1 - decay.
         self.norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1) if norm else None
         self.activation = activation
-        nn.init.trunc_normal_(self.conv.weight, std=0.02)  # Sec. 3.3
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
+        _draw_weights(self.conv)
 
     def forward(self, maps: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
         """Apply the unit to (N, C, H, W); with ``size``, upsample to it after the convolution."""
@@ -234,13 +233,13 @@ class CasiaNet(nn.Module):
             size: side of the square input, pixels.
         """
         shapes: dict[str, tuple[int, int, int]] = {}
+        upsampled = {"conv44": "conv43-U", "conv54": "conv53-U"}
 
         def record(name: str):
             def hook(_, inputs: tuple, output: torch.Tensor) -> None:
                 shapes[name] = (*output.shape[2:], output.shape[1])
-                if name in ("conv44", "conv54"):  # the row above it: its input, upsampled
-                    source = name.replace("4", "3") if name == "conv54" else "conv43"
-                    shapes[f"{source}-U"] = (*output.shape[2:], inputs[0].shape[1])
+                if name in upsampled:  # the row above it: its input, at this size
+                    shapes[upsampled[name]] = (*output.shape[2:], inputs[0].shape[1])
 
             return hook
 
@@ -301,8 +300,7 @@ class InterpretableFaceNet(nn.Module):
         self.classifier = None
         if num_classes is not None:
             self.classifier = nn.Linear(backbone.num_filters, num_classes)
-            nn.init.trunc_normal_(self.classifier.weight, std=0.02)
-            nn.init.zeros_(self.classifier.bias)
+            _draw_weights(self.classifier)
 
     @property
     def filters(self) -> torch.Tensor:
@@ -432,6 +430,13 @@ def _require_same(own: Mapping, state: Mapping, source: str, shown: int = 3) -> 
             f"{source}: weights of another architecture: {'; '.join(wrong[:shown])}{more}; build "
             "the network with the num_filters, width and num_classes it was trained with"
         )
+
+
+def _draw_weights(layer: nn.Conv2d | nn.Linear) -> None:
+    """Draw new weights from a normal of std 0.02, truncated at two of it (Sec. 3.3); bias 0."""
+    nn.init.trunc_normal_(layer.weight, std=INITIAL_STD, a=-2 * INITIAL_STD, b=2 * INITIAL_STD)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _scaled(count: int | None, width: float, num_filters: int) -> int:

@@ -56,13 +56,13 @@ def face_hull(mesh: FaceMesh) -> np.ndarray:
     """Return the (P, 2) convex outline of the template's face, inside its image, clockwise.
 
     The 68 landmarks end at the brows. The forehead is added by the rule of facial thirds: hairline
-    to brows is about as long as brows to nose base; two thirds of it are taken, to stay below the
-    hair. The chin, which the ArcFace alignment leaves below the 96-pixel crop, is cut at the image.
+    to brows is about as long as brows to nose base; half of it is taken, to stay below the hair.
+    The chin, which the ArcFace alignment leaves below the 96-pixel crop, is cut at the image.
     """
     landmarks = mesh.landmarks
     brows = landmarks[GROUPS["right_brow"].start : GROUPS["left_brow"].stop]
     third = landmarks[33, 1] - brows[:, 1].mean()
-    forehead = brows - [0, 2 / 3 * third]
+    forehead = brows - [0, third / 2]
     points = np.clip(np.concatenate([landmarks, forehead]), 0, mesh.size)
     hull = points[ConvexHull(points).vertices]
     hull.setflags(write=False)

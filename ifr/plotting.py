@@ -9,14 +9,19 @@ import matplotlib
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 DPI = 150
 MAGNITUDE = "viridis"  # magnitudes; even steps of lightness, also in grey print
-SIGNED = "PuOr_r"  # signed values: orange above zero, purple below
+_ORANGE, _PURPLE = (0.90, 0.38, 0.0), (0.37, 0.18, 0.66)  # the ends of PuOr, apart for all eyes
+# Signed values: orange above zero, purple below, the more see-through the smaller.
+SIGNED = LinearSegmentedColormap.from_list(
+    "signed",
+    [(0.0, (0.18, 0.0, 0.35, 1.0)), (0.2, (*_PURPLE, 0.85)), (0.5, (*_PURPLE, 0.0)),
+     (0.5, (*_ORANGE, 0.0)), (0.8, (*_ORANGE, 0.85)), (1.0, (0.60, 0.16, 0.0, 1.0))],
+)  # fmt: skip
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -45,9 +50,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(width: float, height: float) -> Figure:
+def canvas(width: float, height: float, layout: str = "constrained") -> Figure:
     """Return an empty figure in inches, apart from pyplot so that nothing is shown twice."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def grid(rows: int, columns: int, *, cell: float = 1.2, extra: float = 0.5, **sizes) -> tuple:
@@ -60,7 +65,7 @@ def grid(rows: int, columns: int, *, cell: float = 1.2, extra: float = 0.5, **si
         extra: inches of height and width left for titles, labels and a colour bar.
         sizes: passed to ``Figure.subplots``.
     """
-    figure = canvas(columns * cell + extra, rows * cell + extra)
+    figure = canvas(columns * cell + extra, rows * cell + extra, layout="compressed")
     return figure, figure.subplots(rows, columns, squeeze=False, **sizes)
 
 
@@ -98,7 +103,8 @@ def save_figure(figure: Figure, folder: str | Path, name: str, *, alt: str) -> t
 def _write(figure: Figure, path: Path, *, metadata: dict) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        figure.savefig(partial, format=path.suffix[1:], dpi=DPI, metadata=metadata)
+        figure.savefig(partial, format=path.suffix[1:], dpi=DPI, metadata=metadata,
+                       bbox_inches="tight", pad_inches=0.06)  # fmt: skip
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -175,7 +181,7 @@ def picture(ax: Axes, image: np.ndarray, *, grey: bool = False) -> None:
     bare(ax)
 
 
-def heat(ax: Axes, response: np.ndarray, size: tuple[int, int], limit: float) -> ScalarMappable:
+def heat(ax: Axes, response: np.ndarray, size: tuple[int, int], limit: float) -> None:
     """Lay one signed response map (h, w) over a picture, the more opaque the larger.
 
     Args:
@@ -184,13 +190,9 @@ def heat(ax: Axes, response: np.ndarray, size: tuple[int, int], limit: float) ->
         size: height and width of the picture in pixels.
         limit: magnitude at the ends of the symmetric colour scale.
     """
-    limit = limit if limit > 0 else 1.0
-    scaled = np.asarray(response, float) / limit
-    opacity = np.clip(np.abs(scaled) * 1.2, 0, 1)
-    return ax.imshow(
-        scaled, cmap=SIGNED, norm=Normalize(-1, 1), alpha=opacity, interpolation="bilinear",
-        extent=(0, size[1], size[0], 0), zorder=2,
-    )  # fmt: skip
+    scaled = np.asarray(response, float) / (limit if limit > 0 else 1.0)
+    ax.imshow(scaled, cmap=SIGNED, norm=Normalize(-1, 1), interpolation="bilinear",
+              interpolation_stage="data", extent=(0, size[1], size[0], 0), zorder=2)  # fmt: skip
 
 
 def border(ax: Axes, colour: str, *, line: str = "-", width: float = 3) -> None:

@@ -139,7 +139,7 @@ PROFILES: dict[str, Profile] = {
                 train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
             ),
             network=Network(input_size=48, filters=32, width=0.125),
-            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16),
+            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
             analysis_images=60,
             retrieval_identities=12,
             bootstrap=50,

@@ -5,7 +5,6 @@ Every random number of step ``s`` comes from streams named by ``s``, so a run th
 continues to the same weights as one that was not.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -26,12 +25,16 @@ from ifr import landmarks as landmarks_module
 from ifr import losses, mesh, models, occlusion, paths, preprocess, seeding
 from ifr.datasets import FaceSet
 from ifr.errors import Stopped
+from ifr.hashing import code_hash
 from ifr.landmarks import check_landmarks
 from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.occlusion import draw_rectangle, occlude
 from ifr.preprocess import to_network, to_network_points
 from ifr.profiles import Optimisation, Profile, Variant, get_variant
 
+# The code that decides a network's weights.
+CODE = [Path(module.__file__) for module in
+        (landmarks_module, losses, mesh, models, occlusion, preprocess, seeding)]  # fmt: skip
 PRETRAIN = Variant("pretrain", "Common pretrained base")
 CROP_RANGE = 17  # offsets 0..16 of the 96-pixel crop inside the 112-pixel face
 BATCH_NORM_FACES = 512  # faces the batch-norm statistics are set on after training
@@ -49,22 +52,6 @@ class Trained:
     seconds: float  # spent training, whenever that was
 
 
-def code_hash() -> str:
-    """Return a hash of the code that decides a network's weights, blind to comments and layout."""
-    digest = hashlib.sha256()
-    sources = [Path(module.__file__) for module in
-               (landmarks_module, losses, mesh, models, occlusion, preprocess, seeding)]  # fmt: skip
-    for source in [*sources, Path(__file__)]:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(body[0].value, ast.Constant):
-                    body[0].value.value = ""
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
-
-
 def training_key(
     profile: Profile, variant: Variant, seed: int, data: FaceSet, start: str | None
 ) -> str:
@@ -74,7 +61,7 @@ def training_key(
         del optimisation[irrelevant]
     settings = {k: v for k, v in asdict(variant).items() if k != "title"}
     what = dict(network=asdict(profile.network), optimisation=optimisation, variant=settings,
-                seed=seed, data=data.fingerprint, start=start, code=code_hash())  # fmt: skip
+                seed=seed, data=data.fingerprint, start=start, code=code_hash([*CODE, Path(__file__)]))  # fmt: skip
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -310,7 +297,7 @@ def train(
             schedule.step()
             step += 1
             if step % 10 == 0 or step == steps:
-                values = {name: float(value) for name, value in parts.items()}
+                values = {name: value.item() for name, value in parts.items()}
                 _require_finite(values, variant, step)
                 history.append(dict(step=step) | values)
                 rate = len(images) * (bar.format_dict["rate"] or 0)

@@ -206,15 +206,15 @@ def test_a_mini_batch_is_fast_enough():
 
     def best(*arguments):
         times = []
-        for _ in range(10):
+        for _ in range(30):
             start = time.perf_counter()
             MESH.transfer(*arguments)
             times.append(time.perf_counter() - start)
         return min(times)
 
-    # 0.4 ms and 2.7 ms on one free core; the bound leaves room for a busy machine.
-    assert best(points[0], MESH.landmarks, faces) < 0.02
-    assert best(points, faces, MESH.landmarks) < 0.02
+    # The bound is what a training step can spare; one free core takes 0.3 ms and 2.2 ms.
+    assert best(points[0], MESH.landmarks, faces) < 0.005
+    assert best(points, faces, MESH.landmarks) < 0.005
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,8 @@ BUILDS = {"a": "female", "b": "male"}
 FOLDERS = ("head", "nose", "mouth", "eyes", "chin", "cheek", "forehead", "eyebrows", "ears")
 UNUSED = ("head-trans", "head-age", "head-angle", "tongueOut", "eyeLook")
 
-# Vertices of base.obj at the iBUG points 17..67.
+# Vertices of base.obj at the iBUG points 27..67.
 LANDMARK_VERTICES = (
-    *(207, 224, 222, 208, 209),
-    *(6984, 6983, 6996, 6998, 6982),
     *(133, 131, 201, 297, 286, 313, 317, 7076, 7055),
     *(24, 0, 4865, 72, 4862, 4860),
     *(6856, 11483, 6784, 6808, 11478, 11480),
@@ -60,6 +58,14 @@ JAW = (
 )
 
 
+# The subject's left brow, points 22 to 26, from the nose outwards.
+BROW = (
+    *((0.105, 7.500, 1.43), (0.19, 7.535, 1.435), (0.285, 7.555, 1.40), (0.385, 7.540, 1.35)),
+    (0.475, 7.485, 1.29),
+)
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
 def fetch_wheel(folder: Path) -> Path:
     """Download the wheel with pip, without its dependencies."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), WHEEL]
@@ -68,7 +74,7 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def check_wheel(wheel: Path) -> str:
-    """Return the sha256 of the wheel, or stop when it is not the one this script was written for."""
+    """Return the sha256 of the wheel, or stop when it is not the one expected."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != SHA256:
         raise SystemExit(f"{wheel}: sha256 is {digest}, expected {SHA256}; do not use this file")
@@ -177,13 +183,15 @@ def landmark_anchors(
     length = np.concatenate([[0], np.cumsum(steps)])
     even = np.interp(np.linspace(0, length[-1], 9), length, fine)
     left = np.stack([np.interp(even, np.arange(len(side)), side[:, k]) for k in range(3)], 1)
-    jaw = np.concatenate([left * (-1, 1, 1), left[-2::-1]])  # the subject's right side comes first
+    brow = np.array(BROW)
+    # The subject's right side comes first: the jaw from ear to ear, then brow after brow.
+    free = np.concatenate([left * MIRROR, left[-2::-1], brow[::-1] * MIRROR, brow])
     corners = np.zeros((68, 3), np.int32)
     weights = np.zeros((68, 3), np.float32)
-    for k, point in enumerate(jaw):
+    for k, point in enumerate(free):
         t, barycentric = closest_on_mesh(point, mean[triangles])
         corners[k], weights[k] = triangles[t], barycentric
-    for k, vertex in enumerate(np.searchsorted(used, LANDMARK_VERTICES), start=17):
+    for k, vertex in enumerate(np.searchsorted(used, LANDMARK_VERTICES), start=27):
         t, corner = np.argwhere(triangles == vertex)[0]
         corners[k], weights[k, corner] = triangles[t], 1
     return corners, weights
@@ -196,7 +204,9 @@ def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 2
     # Fibonacci sphere: evenly spread directions without a random draw.
     k = np.arange(rays) + 0.5
     polar, azimuth = np.arccos(1 - 2 * k / rays), np.pi * (1 + 5**0.5) * k
-    sky = np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], 1)
+    sky = np.stack(
+        [np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], 1
+    )
     seen, total = np.zeros(len(vertices)), np.zeros(len(vertices))
     size = 400
     for direction in sky:

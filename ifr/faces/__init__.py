@@ -1,7 +1,7 @@
 """Procedural faces: identities, shots and a small software renderer, from one integer seed.
 
-    identity = build_identity(7)
-    picture = render(identity, draw_shot(7, shot=0, occluder="sunglasses"))
+identity = build_identity(7)
+picture = render(identity, draw_shot(7, shot=0, occluder="sunglasses"))
 """
 
 from ifr.faces.identity import Identity, build_identity

@@ -1,4 +1,4 @@
-"""What a face looks like up close: skin, marks, brows, lips, eyes and beard, painted in the canonical map."""
+"""What a face looks like up close: skin, lips, eyes, brows, beard, painted in the canonical map."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from ifr.seeding import stream
 
 SKIN_TONES = linear(
     [
-        *([0.91, 0.77, 0.69], [0.86, 0.69, 0.58], [0.76, 0.58, 0.46]),
-        *([0.60, 0.43, 0.33], [0.45, 0.31, 0.23], [0.33, 0.225, 0.17]),
+        *([0.90, 0.77, 0.70], [0.85, 0.69, 0.59], [0.75, 0.585, 0.48]),
+        *([0.59, 0.435, 0.345], [0.44, 0.315, 0.245], [0.32, 0.23, 0.185]),
     ]
 )
 # black, dark brown, brown, light brown, blond, red, grey
@@ -107,10 +107,14 @@ def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     _tint(image, flush * np.float32(rng.uniform(0.2, 1.1)), (0.03, -0.10, -0.10))
     # The forehead is yellower and the lower face cooler than the middle of a face.
     _tint(image, blob(points[27, 0], points[19, 1] - 18, 34, 14), (0.015, 0.01, -0.03))
-    under = blob(points[40, 0], points[40, 1] + 4, 8, 3.5) + blob(points[47, 0], points[47, 1] + 4, 8, 3.5)
+    under = blob(points[40, 0], points[40, 1] + 4, 8, 3.5) + blob(
+        points[47, 0], points[47, 1] + 4, 8, 3.5
+    )
     strength = rng.uniform(0.1, 0.9) * (0.4 + character.age)
     _tint(image, under * np.float32(strength), (-0.16, -0.20, -0.14))
-    socket = blob(points[37, 0], points[37, 1] - 3, 9, 4) + blob(points[44, 0], points[44, 1] - 3, 9, 4)
+    socket = blob(points[37, 0], points[37, 1] - 3, 9, 4) + blob(
+        points[44, 0], points[44, 1] - 3, 9, 4
+    )
     _tint(image, socket * np.float32(rng.uniform(0.2, 1)), (-0.10, -0.14, -0.12))
     return image
 
@@ -177,7 +181,12 @@ def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.nda
         line = p[order].astype(np.float64)
         line[:, 0] = line[0, 0] + (line[:, 0] - line[0, 0]) * reach + side * gap
         t = np.linspace(0, 1, 5)
-        line[:, 1] += lift - 1.2 * arch * np.sin(np.pi * t) - tilt * (t - 0.5)
+        line[:, 1] += (
+            lift
+            + np.array([-0.8, 0, 0, 0, 0.4])
+            - 1.2 * arch * np.sin(np.pi * t)
+            - tilt * (t - 0.5)
+        )
         ends = np.r_[line[0, 1], line[:, 1], line[-1, 1]]
         x = np.interp(steps, t, line[:, 0])
         y = np.interp(steps, t, np.convolve(ends, [0.25, 0.5, 0.25], "valid"))
@@ -189,7 +198,9 @@ def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.nda
         length = rng.uniform(2, 4.5, count)
         tip = (x[at] + side * length * np.cos(angle), root - length * np.sin(angle) * 0.6)
         hairs = np.stack([np.column_stack([x[at], root]), np.column_stack(tip)], 1)
-        band = np.r_[np.column_stack([x, y - half * 0.6]), np.column_stack([x, y + half * 0.6])[::-1]]
+        band = np.r_[
+            np.column_stack([x, y - half * 0.6]), np.column_stack([x, y + half * 0.6])[::-1]
+        ]
         under = polygon(band, 1.2) * np.float32(0.7 * dense)
         mask = np.maximum(mask, np.maximum(strokes(hairs) * np.float32(0.8), under))
     _cover(image, mask, colour)
@@ -204,6 +215,8 @@ def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.n
     upper = strokes([p[[36, 37, 38, 39]], p[[42, 43, 44, 45]]], 2, 0.7) * np.float32(lash)
     lower = strokes([p[[39, 40, 41, 36]], p[[45, 46, 47, 42]]], 1, 0.6) * np.float32(0.4 * lash)
     _tint(image, np.minimum(upper + lower, 1), (-0.85, -0.85, -0.85))
+    crease = strokes([p[[36, 37, 38, 39]] - [0, 4], p[[42, 43, 44, 45]] - [0, 4]], 1, 0.8)
+    _tint(image, crease * np.float32(rng.uniform(0, 0.6)), (-0.5, -0.6, -0.6))
     if not character.heavy and rng.random() < 0.25:
         lids = polygon(np.r_[p[36:40] - [0, 5], p[39:35:-1]], 2)
         lids += polygon(np.r_[p[42:46] - [0, 5], p[45:41:-1]], 2)
@@ -229,10 +242,10 @@ def paint_beard(
     mouth = abs(p[54, 0] - TEXELS / 2)
     heights = [p[57, 1] + 3, p[54, 1] + 1, p[33, 1] + 4, p[30, 1] - 6]
     upper = np.interp(off, [0, 20, 40, 62], heights)
-    jaw = (ROWS > upper) & (ROWS < p[8, 1] + 14) & (off < 68)
-    moustache = (ROWS > p[33, 1] + 2.5) & (ROWS < p[51, 1] + 1) & (off < mouth + 3)
-    sides = (ROWS > p[51, 1] - 1) & (ROWS < p[57, 1] + 4) & (np.abs(off - mouth - 2) < 3)
-    chin = (ROWS > p[57, 1] + 2) & (ROWS < p[8, 1] + 8) & (off < 15)
+    jaw = (upper < ROWS) & (p[8, 1] + 14 > ROWS) & (off < 68)
+    moustache = (p[33, 1] + 2.5 < ROWS) & (p[51, 1] + 1 > ROWS) & (off < mouth + 3)
+    sides = (p[51, 1] - 1 < ROWS) & (p[57, 1] + 4 > ROWS) & (np.abs(off - mouth - 2) < 3)
+    chin = (p[57, 1] + 2 < ROWS) & (p[8, 1] + 8 > ROWS) & (off < 15)
     areas = {
         "stubble": jaw | moustache,
         "full": jaw | moustache | sides,
@@ -266,11 +279,15 @@ def paint_face(seed: int, character: Character) -> Appearance:
     iris, radius = paint_eyes(image, seed, character)
     p = load_head().landmark_uv
     # Oily zones: the nose, the middle of the forehead, the cheekbones; lips are moist.
-    gloss = 0.6 + 0.5 * blob(p[30, 0], p[29, 1], 6, 10) + 0.3 * blob(p[27, 0], p[19, 1] - 14, 26, 10)
+    gloss = (
+        0.6 + 0.5 * blob(p[30, 0], p[29, 1], 6, 10) + 0.3 * blob(p[27, 0], p[19, 1] - 14, 26, 10)
+    )
     gloss += 0.25 * (blob(p[36, 0] - 6, p[28, 1], 9, 7) + blob(p[45, 0] + 6, p[28, 1], 9, 7))
     gloss = gloss * (1 - 0.7 * brows) * (1 - 0.8 * beard_mask) + 0.5 * lips
     strength = stream(seed, "faces/gloss").uniform(0.5, 1.2)
-    planes = np.concatenate([np.clip(image, 0.003, 0.95), (gloss * strength)[None]]).astype(np.float32)
+    planes = np.concatenate([np.clip(image, 0.003, 0.95), (gloss * strength)[None]]).astype(
+        np.float32
+    )
     return Appearance(
         texture=np.ascontiguousarray(np.moveaxis(planes, 0, -1)),
         skin=tone,

@@ -9,7 +9,9 @@ from ifr.faces.shot import Camera, Light, Shot
 from ifr.seeding import stream
 
 # Directions in which the visible face looks on average: the exposure is metered on these.
-METER = np.array([[0, 0, 1], [0.5, 0.2, 0.84], [-0.5, 0.2, 0.84], [0, 0.45, 0.89], [0, -0.35, 0.94]])
+METER = np.array(
+    [[0, 0, 1], [0.5, 0.2, 0.84], [-0.5, 0.2, 0.84], [0, 0.45, 0.89], [0, -0.35, 0.94]]
+)
 # Muted colours of rooms and of the open air.
 WALLS = linear(
     [
@@ -109,6 +111,8 @@ def record(image: np.ndarray, shot: Shot) -> np.ndarray:
     picture = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
     if camera.jpeg:
         # OpenCV takes the channels for blue, green, red.
-        encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg])[1]
+        encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg])[
+            1
+        ]
         picture = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
     return picture

@@ -1,5 +1,7 @@
 """Rotations, the canonical map of the head, and small parametric meshes."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ifr.faces.raster import rasterise
@@ -10,6 +12,16 @@ TEXELS = 256
 AXIS = 0.25
 HALF_ANGLE = np.radians(120.0)
 BOTTOM, TOP = 5.85, 8.55
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A mesh worn on the head or held before it, in head axes."""
+
+    vertices: np.ndarray  # (V, 3) float32
+    triangles: np.ndarray  # (T, 3) int32
+    uv: np.ndarray  # (V, 2) float32 texels
+    material: int  # a number of the shading kernel
 
 
 def canonical(points: np.ndarray) -> np.ndarray:
@@ -49,7 +61,7 @@ def grid_triangles(rows: int, columns: int) -> np.ndarray:
 
 
 def tube(path: np.ndarray, radius: np.ndarray | float, *, sides: int = 6, flatten: float = 1.0):
-    """Return vertices and triangles of a tube along ``path`` (N, 3); ``flatten`` squeezes its depth."""
+    """Return vertices and triangles of a tube along ``path`` (N, 3), ``flatten`` times as deep."""
     path = np.asarray(path, np.float64)
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
@@ -57,7 +69,10 @@ def tube(path: np.ndarray, radius: np.ndarray | float, *, sides: int = 6, flatte
     across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-9
     normal = np.cross(along, across) * flatten
     turn = np.linspace(0, 2 * np.pi, sides + 1)
-    ring = np.cos(turn)[None, :, None] * across[:, None] + np.sin(turn)[None, :, None] * normal[:, None]
+    ring = (
+        np.cos(turn)[None, :, None] * across[:, None]
+        + np.sin(turn)[None, :, None] * normal[:, None]
+    )
     radius = np.broadcast_to(radius, len(path))[:, None, None]
     vertices = (path[:, None] + radius * ring).reshape(-1, 3)
     return vertices.astype(np.float32), grid_triangles(len(path), sides + 1)

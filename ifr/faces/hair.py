@@ -6,32 +6,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, grid_triangles, surface_map
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map
 from ifr.faces.head import load_head
 from ifr.faces.identity import STYLES, Habit, Identity
 from ifr.faces.paint import linear, noise
-from ifr.faces.shade import BRIM, STRANDS
+from ifr.faces.shade import BRIM, CURLS, LUMPS, STRANDS
 from ifr.faces.shot import Shot
 from ifr.seeding import stream
 
 # A person has a usual style and keeps to it in this share of the shots.
 FAITHFUL = 0.5
+# Share of shots with a hat.
+HATS = 0.12
+# How far the hair of each style stands off the scalp, decimetres; others lie flat.
+VOLUMES = {"short": (0.05, 0.15), "medium": (0.08, 0.2), "long": (0.07, 0.16)}
 CLOTHES = linear(
     [
         *([0.12, 0.13, 0.16], [0.85, 0.85, 0.83], [0.2, 0.26, 0.4], [0.45, 0.44, 0.43]),
         *([0.45, 0.16, 0.16], [0.25, 0.33, 0.26], [0.62, 0.54, 0.42], [0.38, 0.5, 0.62]),
     ]
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """A mesh laid over the head: vertices (V, 3), triangles (T, 3), texels (V, 2), material."""
-
-    vertices: np.ndarray
-    triangles: np.ndarray
-    uv: np.ndarray
-    material: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +48,12 @@ class Wear:
 
 @functools.cache
 def detail() -> np.ndarray:
-    """Return fixed patterns (4, TEXELS, TEXELS): ragged edge, strands, pores, lumps."""
+    """Return fixed patterns (5, TEXELS, TEXELS): ragged edge, strands, pores, lumps, curls."""
     rng = stream(0, "faces/detail")
     strands = _columns(rng, 120, 10) * 0.65 + noise(rng, 64, 2) * 0.35
     edge = _columns(rng, 128, 16) * 0.75 + _columns(rng, 60, 8) * 0.35
     pores = rng.standard_normal((TEXELS, TEXELS), dtype=np.float32)
-    return np.stack([edge, strands, pores, noise(rng, 7, 2)]).clip(-2.2, 2.2)
+    return np.stack([edge, strands, pores, noise(rng, 7, 2), noise(rng, 56, 2)]).clip(-1.8, 1.8)
 
 
 def _columns(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
@@ -76,8 +70,10 @@ def _draw_style(rng: np.random.Generator, habit: Habit) -> str:
     return habit.style if usual or "bald" in (habit.style, other) else other
 
 
-def _hairline(rng: np.random.Generator, identity: Identity, style: str) -> np.ndarray:
-    """Draw the lower end of the hair over the columns of the canonical map."""
+def _hairline(
+    rng: np.random.Generator, identity: Identity, style: str
+) -> tuple[np.ndarray, float, float]:
+    """Draw the lower end of the hair by canonical column, its softness and its raggedness."""
     p = load_head().landmark_uv
     habit, heavy = identity.habit, identity.character.heavy
     front = p[19, 1] - habit.height + rng.normal(0, 2.5)
@@ -97,7 +93,11 @@ def _hairline(rng: np.random.Generator, identity: Identity, style: str) -> np.nd
     angle = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
     across = (np.arange(TEXELS) + 0.5 - TEXELS / 2 - parting) / 30
     swept = sweep * np.tanh(across) * np.exp(-((angle / 45) ** 2)) * (1.0 if fringe else 0.4)
-    return np.interp(angle, knots, ends) + swept
+    # Hair grows back from a natural line and thins out there; a fringe ends in cut strands.
+    softness, ragged = rng.uniform(7, 12), rng.uniform(1.5, 3)
+    if fringe:
+        softness, ragged = 0.45 * softness, 1.3 * ragged
+    return np.interp(angle, knots, ends) + swept, softness, ragged
 
 
 def _hatline(rng: np.random.Generator) -> np.ndarray:
@@ -118,24 +118,11 @@ def _neckline(rng: np.random.Generator) -> np.ndarray:
     return chin + depth + opening * np.clip(1 - angle / 40, 0, 1)
 
 
-def dress(identity: Identity, shot: Shot) -> Wear:
-    """Draw how hair, hat and clothing are worn in a shot."""
-    rng = stream(identity.seed, "faces/shot/hair", shot.index)
+def _lift(
+    line: np.ndarray, hatline: np.ndarray, height: float, hat_height: float, offset, curl: float
+) -> np.ndarray:
+    """Return how far hair or, with ``hat_height`` > 0, a hat stands off each vertex (V,)."""
     head = load_head()
-    style = _draw_style(rng, identity.habit)
-    line = _hairline(rng, identity, style)
-    volume = {"short": (0.05, 0.15), "medium": (0.08, 0.2), "long": (0.07, 0.16)}
-    height = rng.uniform(*volume.get(style, (0.005, 0.02)))
-    shade, softness, ragged = rng.normal(0, 0.1), rng.uniform(3, 8), rng.uniform(2, 4.5)
-    offset, streak = rng.uniform(0, TEXELS, 2), rng.uniform(0.18, 0.36)
-    clothing = stream(identity.seed, "faces/shot/clothing", shot.index)
-    cloth = CLOTHES[clothing.integers(len(CLOTHES))] * clothing.uniform(0.6, 1.2)
-    collar = _neckline(clothing)
-    hats = stream(identity.seed, "faces/shot/hat", shot.index)
-    hat = bool(hats.random() < 0.12) and not shot.plain
-    hat_colour = CLOTHES[hats.integers(len(CLOTHES))] * hats.uniform(0.5, 1.1)
-    hatline, hat_height, brim = _hatline(hats), hats.uniform(0.08, 0.13), bool(hats.random() < 0.4)
-
     u, v = head.uv[:, 0], head.uv[:, 1]
     columns = np.arange(TEXELS) + 0.5
     inside = np.clip((np.interp(u, columns, line) - v) / 16 + 0.2, 0, 1)
@@ -143,27 +130,45 @@ def dress(identity: Identity, shot: Shot) -> Wear:
     j = (v + offset[1]).astype(int) % TEXELS
     # Hair lies flat above the ears and stands off towards the crown.
     flat = 1 - 0.7 * np.clip((7.45 - head.mean[:, 1]) * 5, 0, 1)
-    lift = height * inside * (1 + 0.25 * detail()[3, j, i]) * flat
-    if hat:
+    lumps = 0.25 * detail()[LUMPS, j, i] + (0.08 + 0.15 * curl) * detail()[CURLS, j, i]
+    lift = height * (1 + 0.6 * curl) * inside * np.maximum(1 + lumps, 0.2) * flat
+    if hat_height:
         covered = np.clip((np.interp(u, columns, hatline) - v) / 4 + 0.5, 0, 1)
         lift = np.where(covered > 0, np.maximum(hat_height * covered, 0.4 * lift), lift)
-    density = {"bald": 0.0 if hats.random() < 0.5 else 0.3, "buzz": 0.72}.get(style, 1.0)
+    return (lift * head.skin).astype(np.float32)
+
+
+def dress(identity: Identity, shot: Shot) -> Wear:
+    """Draw how hair, hat and clothing are worn in a shot; each has a random stream of its own."""
+    rng = stream(identity.seed, "faces/shot/hair", shot.index)
+    style = _draw_style(rng, identity.habit)
+    line, softness, ragged = _hairline(rng, identity, style)
+    height = rng.uniform(*VOLUMES.get(style, (0.005, 0.02)))
+    shade = rng.normal(0, 0.1)
+    offset, streak = rng.uniform(0, TEXELS, 2), rng.uniform(0.2, 0.4)
     if style == "buzz":  # stubble fades into the skin, and shows more root than strand
-        softness, ragged, shade = 2 * softness, 0.5 * ragged, shade - 0.5
+        softness, ragged, shade = 1.3 * softness, 0.5 * ragged, shade - 0.5
+    clothing = stream(identity.seed, "faces/shot/clothing", shot.index)
+    cloth = CLOTHES[clothing.integers(len(CLOTHES))] * clothing.uniform(0.6, 1.2)
+    collar = _neckline(clothing)
+    hats = stream(identity.seed, "faces/shot/hat", shot.index)
+    hat = bool(hats.random() < HATS) and not shot.plain
+    hat_colour = CLOTHES[hats.integers(len(CLOTHES))] * hats.uniform(0.5, 1.1)
+    hatline, hat_height, brim = _hatline(hats), hats.uniform(0.08, 0.13), bool(hats.random() < 0.4)
+    density = {"bald": 0.0 if hats.random() < 0.5 else 0.3, "buzz": 0.72}.get(style, 1.0)
+    colours = np.stack([identity.appearance.hair * np.exp(shade), hat_colour, cloth])
     return Wear(
         style=style,
         hat=hat,
         brim=brim,
         curves=np.stack([line, hatline, collar]).astype(np.float32),
-        colours=np.stack([identity.appearance.hair * np.exp(shade), hat_colour, cloth]).astype(
-            np.float32
-        ),
+        colours=colours.astype(np.float32),
         softness=float(softness),
         density=density,
         ragged=float(ragged),
         streak=float(streak),
         offset=(float(offset[0]), float(offset[1])),
-        lift=(lift * head.skin).astype(np.float32),
+        lift=_lift(line, hatline, height, hat_height * hat, offset, identity.habit.curl),
         long=style in ("medium", "long"),
     )
 
@@ -204,7 +209,7 @@ def hanging_hair(identity: Identity, shot: Shot, vertices: np.ndarray) -> Sheet:
 
 
 def _outline(vertices: np.ndarray, angles: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Return the widest radius (angles, heights) of the head above each height of the upper head."""
+    """Return the widest radius (angles, heights) of the upper head at or above each height."""
     head = load_head()
     upper = vertices[head.skin & (head.mean[:, 1] > 6.85)]
     sector = np.arctan2(upper[:, 0], upper[:, 2] - AXIS) % (2 * np.pi)

@@ -27,9 +27,12 @@ class Trait:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The packaged head. V vertices, T triangles, K shape vectors; x left of the subject, y up, z ahead."""
+    """The packaged head: V vertices, T triangles, K shape vectors.
 
-    mean: np.ndarray  # (V, 3) float32; one unit is a decimetre
+    Axes: x to the subject's left, y up, z ahead; one unit is a decimetre.
+    """
+
+    mean: np.ndarray  # (V, 3) float32
     triangles: np.ndarray  # (T, 3) int32, ordered by part
     part: np.ndarray  # (T,) uint8: SKIN .. TONGUE
     occlusion: np.ndarray  # (V,) float32, share of the sky seen
@@ -53,6 +56,11 @@ class Head:
     def landmark_uv(self) -> np.ndarray:
         """The 68 points in the canonical map, texels (68, 2)."""
         return self.landmarks(self.uv)
+
+    @functools.cached_property
+    def closed(self) -> int:
+        """How many triangles belong to closed surfaces, skin and eyes; these come first."""
+        return int(np.searchsorted(self.part, UPPER_TEETH))
 
     @functools.cached_property
     def mapped(self) -> np.ndarray:
@@ -90,7 +98,9 @@ def _eye_positions(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) ->
 
 def _ear_positions(basis: np.ndarray, index: dict[str, int]) -> np.ndarray:
     """Return how far out on an ear each vertex lies, 0..1: what moves when the ears stand out."""
-    moved = sum(np.abs(basis[index[f"ears/{side}-ear-wing-incr"], :, 0].astype(np.float32)) for side in "lr")
+    moved = sum(
+        np.abs(basis[index[f"ears/{side}-ear-wing-incr"], :, 0].astype(np.float32)) for side in "lr"
+    )
     return (moved / moved.max()).astype(np.float32)
 
 

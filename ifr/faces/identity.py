@@ -30,6 +30,7 @@ class Habit:
     temple: float  # how far it recedes at the temples
     peak: float  # how far it comes down in the middle
     length: float  # 0..1 of hanging hair
+    curl: float  # 0 straight .. 1 curly
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ def draw_habit(seed: int, character: Character) -> Habit:
         temple=rng.uniform(-2, 8) * (1 if character.heavy else 0.5),
         peak=rng.normal(0, 2.5),
         length=rng.uniform(0, 1),
+        curl=rng.uniform(0.4, 1) if rng.random() < 0.3 else 0.0,
     )
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, grid_triangles, surface_map, tube
-from ifr.faces.hair import Sheet
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map, tube
 from ifr.faces.head import load_head
 from ifr.faces.identity import Identity
 from ifr.faces.paint import linear
@@ -32,7 +31,7 @@ SCARVES = linear(
 
 @dataclass(frozen=True, eq=False)
 class Occluder:
-    """Sheets of an occluder, and the look of its materials: number -> r, g, b, gloss, sharp, pattern."""
+    """Sheets of an occluder and its materials: number -> r, g, b, gloss, sharp, pattern."""
 
     sheets: list[Sheet]
     materials: dict[int, tuple[float, ...]]
@@ -75,6 +74,7 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
         return front - 0.3 * np.maximum(np.abs(x) - 0.1, 0) ** 2
 
     sheets, inner = [], {}
+    # Each eye gets a rim, a lens where dark, and a temple over the ear.
     for side, eye in ((-1, p[36:42].mean(0)), (1, p[42:48].mean(0))):
         cx, cy = eye[0] * 1.05, eye[1] - 0.03
         x = cx + half * across
@@ -94,7 +94,10 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
     bridge = [[inner[-1], level, front], [0, level + 0.035, front + 0.02], [inner[1], level, front]]
     sheets.append(_sheet(tube(bridge, thin), FRAME))
     frame = FRAMES[rng.integers(len(FRAMES))] * rng.uniform(0.7, 1.2)
-    lens = linear(rng.uniform(0.08, 0.2) * np.array([1, rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.1)]))
+    # Lenses are nearly black with a trace of colour.
+    lens = linear(
+        rng.uniform(0.08, 0.2) * np.array([1, rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.1)])
+    )
     return Occluder(sheets, {FRAME: (*frame, 0.25, 1, 0), LENS: (*lens, 0.35, 1, 0)})
 
 
@@ -121,7 +124,9 @@ def _taut(profile):
                 values[i] = start + (end - start) * np.float32(i - a) / np.float32(b - a)
 
 
-def _draped(vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: np.ndarray, rows: int):
+def _draped(
+    vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: np.ndarray, rows: int
+):
     """Return radius and height (rows, columns) of cloth stretched over the head.
 
     Args:
@@ -137,61 +142,79 @@ def _draped(vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: n
     row = np.linspace(top, bottom, rows) * scale - 0.5
     at = (np.broadcast_to(column, row.shape).astype(np.float32), row.astype(np.float32))
     radius = cv2.remap(radius, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    height = cv2.remap(height.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    height = cv2.remap(
+        height.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    # Taut from top to bottom, then smooth, but never below the skin.
     down = np.ascontiguousarray(radius.T)
     _taut(down)
     taut = cv2.GaussianBlur(down.T, (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE)
     return np.maximum(taut, cv2.dilate(radius, np.ones((3, 3), np.uint8))), height
 
 
-def _cloth(rng: np.random.Generator, vertices: np.ndarray, kind: str) -> Occluder:
-    """Return a surgical mask with pleats and ear loops, or a scarf with folds."""
+def _outline(kind: str, lift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the azimuths (radians) of a cloth's columns and its upper and lower edge in texels."""
     p = load_head().landmark_uv
-    lift, slack, phase, slope = rng.uniform(size=4)
-    colour = (MASKS if kind == "mask" else SCARVES)[rng.integers(4 if kind == "mask" else 8)]
-    colour = colour * np.exp(rng.normal(0, 0.15))
     if kind == "mask":
-        angles, rows = np.radians(np.linspace(-70, 70, 33)), 28
+        # From the bridge of the nose over the cheeks towards the ears, and round the chin.
+        angles = np.radians(np.linspace(-70, 70, 33))
         edge = [p[28, 1] - 2 + 9 * lift, p[29, 1] - 1 + 5 * lift, p[29, 1] + 6, p[33, 1] + 1]
         top = np.interp(np.abs(angles), np.radians([0, 14, 45, 70]), edge)
         foot = [p[8, 1] + 5, p[8, 1] - 1, p[5, 1] - 4, p[4, 1] - 16]
-        bottom = np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
-        offset, amplitude, pattern = 0.045, 0.014, 0.04
-    else:
-        angles, rows = np.radians(np.linspace(-118, 118, 49)), 28
-        edge = [p[33, 1] - 8 + 18 * lift, p[33, 1] + 4 + 8 * lift, p[48, 1], p[57, 1]]
-        top = np.interp(np.abs(angles), np.radians([0, 30, 80, 118]), edge)
-        bottom = np.full(len(angles), 256.0)
-        offset, amplitude, pattern = 0.08, 0.03, 0.12
-    radius, height = _draped(vertices, angles, top, bottom, rows)
-    t = np.linspace(0, 1, rows)[:, None]
+        return angles, top, np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
+    # From the nose or the mouth down to the shoulders, and round the neck.
+    angles = np.radians(np.linspace(-118, 118, 49))
+    edge = [p[33, 1] - 8 + 18 * lift, p[33, 1] + 4 + 8 * lift, p[48, 1], p[57, 1]]
+    top = np.interp(np.abs(angles), np.radians([0, 30, 80, 118]), edge)
+    return angles, top, np.full(len(angles), 256.0)
+
+
+def _folds(kind: str, angles: np.ndarray, t: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return how far folds stand out, about -1..1, over columns and depths ``t`` (rows, 1)."""
     if kind == "mask":
         # Three pleats across the middle, flattened out at the edges.
         pleats = np.sin(2 * np.pi * (3.2 * t + 0.1)) * np.clip(np.sin(np.pi * t), 0, 1)
-        folds = pleats * np.clip(1.15 - np.abs(angles) / angles[-1], 0, 1)
-    else:
-        wave = 2 * np.pi * ((2.2 + 2 * slack) * t + phase)
-        folds = np.sin(wave + (1 + 2 * slope) * np.sin(1.7 * angles + 6 * phase))
-        folds += 0.5 * np.sin(2.3 * wave + 3 * angles)
-        height = height + 0.02 * np.sin(5 * angles + 6 * slope)
-    radius = radius + offset + amplitude * folds
-    x, z = radius * np.sin(angles), AXIS + radius * np.cos(angles)
-    texels = np.stack([np.broadcast_to(angles * 160 + 400, x.shape), np.broadcast_to(t * 160, x.shape)], -1)
+        return pleats * np.clip(1.15 - np.abs(angles) / angles[-1], 0, 1)
+    _, slack, phase, slope = draws
+    wave = 2 * np.pi * ((2.2 + 2 * slack) * t + phase)
+    folds = np.sin(wave + (1 + 2 * slope) * np.sin(1.7 * angles + 6 * phase))
+    return folds + 0.5 * np.sin(2.3 * wave + 3 * angles)
+
+
+def _ear_loops(grid: np.ndarray) -> list[Sheet]:
+    """Return the loops that hold a mask, from its corners; ``grid`` is (rows, columns, 3)."""
+    loops = []
+    for column, side in ((0, -1), (-1, 1)):
+        ear = np.array([side * 0.74, 7.2, 0.35])
+        for corner in (grid[1, column], grid[-2, column]):
+            middle = (corner + ear) / 2 + [side * 0.06, 0, 0]
+            loops.append(_sheet(tube([corner, middle, ear], 0.008), FRAME))
+    return loops
+
+
+def _cloth(rng: np.random.Generator, vertices: np.ndarray, kind: str) -> Occluder:
+    """Return a surgical mask with pleats and ear loops, or a scarf with folds."""
+    draws = rng.uniform(size=4)
+    colours = MASKS if kind == "mask" else SCARVES
+    colour = colours[rng.integers(len(colours))] * np.exp(rng.normal(0, 0.15))
+    offset, amplitude, weave = (0.045, 0.014, 0.04) if kind == "mask" else (0.08, 0.03, 0.12)
+    angles, top, bottom = _outline(kind, draws[0])
+    radius, height = _draped(vertices, angles, top, bottom, rows=28)
+    t = np.linspace(0, 1, len(radius))[:, None]
+    radius = radius + offset + amplitude * _folds(kind, angles, t, draws)
+    if kind == "scarf":
+        height = height + 0.02 * np.sin(5 * angles + 6 * draws[3])
+    grid = np.stack([radius * np.sin(angles), height, AXIS + radius * np.cos(angles)], -1)
+    texels = np.stack(np.broadcast_arrays(angles * 160 + 400, t * 160), -1)
     cloth = Sheet(
-        vertices=np.stack([x, height, z], -1).reshape(-1, 3).astype(np.float32),
-        triangles=grid_triangles(*x.shape),
+        vertices=grid.reshape(-1, 3).astype(np.float32),
+        triangles=grid_triangles(*radius.shape),
         uv=texels.reshape(-1, 2).astype(np.float32),
         material=FABRIC,
     )
-    sheets = [cloth]
-    if kind == "mask":
-        grid = cloth.vertices.reshape(rows, -1, 3)
-        for column, side in ((0, -1), (-1, 1)):
-            for corner in (grid[1, column], grid[-2, column]):
-                ear = [side * 0.74, 7.2, 0.35]
-                sheets.append(_sheet(tube([corner, (corner + ear) / 2 + [side * 0.06, 0, 0], ear], 0.008), FRAME))
-    look = (*colour, 0.0, 0, pattern)
-    return Occluder(sheets, {FABRIC: look, FRAME: (*colour, 0.0, 0, 0)})
+    loops = _ear_loops(cloth.vertices.reshape(grid.shape)) if kind == "mask" else []
+    look = {FABRIC: (*colour, 0.0, 0, weave), FRAME: (*colour, 0.0, 0, 0)}
+    return Occluder([cloth, *loops], look)
 
 
 def _hand(rng: np.random.Generator, vertices: np.ndarray, skin: np.ndarray) -> Occluder:
@@ -210,9 +233,12 @@ def _hand(rng: np.random.Generator, vertices: np.ndarray, skin: np.ndarray) -> O
         path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
         width = 0.066 * np.array([0.9, 1, 0.96, 1, 0.93, 0.95, 0.9, 0.78, 0.25])
         parts.append(tube(path, width, sides=8))
+    # The thumb leaves the palm at its side.
     joints = [(-0.2, -0.62, 0.02), (-0.34, -0.4, 0.05), (-0.43, -0.18, 0.04), (-0.47, -0.02, 0.0)]
     path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
-    parts.append(tube(path, 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25]), sides=8))
+    parts.append(
+        tube(path, 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25]), sides=8)
+    )
     palm = np.column_stack([np.zeros(9), -1.0 + 0.85 * t, np.zeros(9)])
     width = 0.265 * np.array([0.62, 0.66, 0.78, 0.92, 1, 1.03, 1.03, 0.98, 0.5])
     parts.append(tube(palm, width, sides=14, flatten=0.35))

@@ -17,7 +17,12 @@ def linear(colour) -> np.ndarray:
 
 
 def noise(
-    rng: np.random.Generator, cells: int, octaves: int = 3, *, decay: float = 0.5, size: int = TEXELS
+    rng: np.random.Generator,
+    cells: int,
+    octaves: int = 3,
+    *,
+    decay: float = 0.5,
+    size: int = TEXELS,
 ) -> np.ndarray:
     """Return smooth noise (size, size) of about unit variance, ``cells`` to a side at first."""
     total = np.zeros((size, size), np.float32)

@@ -90,10 +90,10 @@ def rasterise(points, triangles, first, closed, depth, face, bary):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0 or (t < closed and area > 0):
             continue
-        left = max(0, int(ceil(min(x0, x1, x2) - half)))
-        right = min(width - 1, int(floor(max(x0, x1, x2) - half)))
-        top = max(0, int(ceil(min(y0, y1, y2) - half)))
-        bottom = min(height - 1, int(floor(max(y0, y1, y2) - half)))
+        left = max(0, ceil(min(x0, x1, x2) - half))
+        right = min(width - 1, floor(max(x0, x1, x2) - half))
+        top = max(0, ceil(min(y0, y1, y2) - half))
+        bottom = min(height - 1, floor(max(y0, y1, y2) - half))
         if left > right or top > bottom:
             continue
         inverse = one / area

@@ -20,14 +20,14 @@ def region_map() -> np.ndarray:
     region = np.full((TEXELS, TEXELS), PARTS.index("skin"), np.uint8)
     off = np.abs(COLUMNS - TEXELS / 2)
     jaw = np.interp(off, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
-    region[ROWS > jaw] = PARTS.index("neck")
+    region[jaw < ROWS] = PARTS.index("neck")
     nose = [p[27] - [5, 0], p[27] + [5, 0], p[35] + [3, -3], p[35] + [2, 3], p[33] + [0, 2]]
     nose += [p[31] + [-2, 3], p[31] + [-3, -3]]
     shapes = {
         "nose": [nose],
         "brow": [
-            np.concatenate([p[17:22] - [0, 4], p[21:16:-1] + [0, 3]]),
-            np.concatenate([p[22:27] - [0, 4], p[26:21:-1] + [0, 3]]),
+            np.concatenate([p[17:22] - [0, 4], p[[21, 20, 19, 18, 17]] + np.array([0, 3])]),
+            np.concatenate([p[22:27] - [0, 4], p[[26, 25, 24, 23, 22]] + np.array([0, 3])]),
         ],
         "eye": [p[36:42], p[42:48]],
         "mouth": [p[48:60]],

@@ -1,46 +1,128 @@
 """The compiled shading kernel: skin, hair, eyes, cloth and occluders under a few lights."""
 
 from math import floor, sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from ifr.faces.raster import compiled
 
-# Rows of the material table and meaning of a triangle's material number.
+# A triangle's material, and its row in the material table.
 SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, STRANDS, BRIM = range(8)
 FRAME, LENS, FABRIC, HAND = range(8, 12)
 MATERIALS = 12
-# Columns of the material table.
+# Columns of the material table: albedo, gloss, whether highlights are sharp, strength of the weave.
 RED, GREEN, BLUE, GLOSS, SHARP, PATTERN = range(6)
+# The fixed patterns stacked in ``Maps.detail``.
+EDGES, FIBRES, PORES, LUMPS, CURLS = range(5)
 
 PARTS = (
     *("background", "skin", "brow", "eye", "nose", "mouth", "ear", "neck"),
     *("hair", "hat", "clothing", "occluder"),
 )
 MOUTH, EYE, EAR, HAIR, HAT, CLOTHING, OCCLUDER = (
-    np.uint8(PARTS.index(name)) for name in ("mouth", "eye", "ear", "hair", "hat", "clothing", "occluder")
+    np.uint8(PARTS.index(name))
+    for name in ("mouth", "eye", "ear", "hair", "hat", "clothing", "occluder")
 )
 
-# Places in the vector of scalars that one shot hands to the kernel.
-SCALARS = (
-    *("gloss", "hair_soft", "hair_density", "hair_ragged", "hair_streak", "hair_u", "hair_v"),
-    *("iris_radius", "gaze_x", "gaze_y", "shadows", "hat", "bias"),
-)
-# Rows of the colours that one shot hands to the kernel.
-COLOURS = ("hair", "hat", "cloth", "iris", "sky", "ground")
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+# How far red, green and blue light bleed round the terminator: most in flesh, and most the red.
+FLESH = (np.float32(0.36), np.float32(0.2), np.float32(0.14))
+OPAQUE = (ZERO, ZERO, ZERO)
+SHEEN = np.float32(0.035)  # of hair
+
+
+class Mesh(NamedTuple):
+    """All triangles of a scene in camera axes: V vertices, T triangles."""
+
+    triangles: np.ndarray  # (T, 3) int32
+    material: np.ndarray  # (T,) int32
+    position: np.ndarray  # (V, 3) float32
+    normals: np.ndarray  # (V, 3) float32
+    uv: np.ndarray  # (V, 2) float32 texels
+    local: np.ndarray  # (V, 2) float32: place on the eyeball in radii; how far out on an ear, 0..1
+    occlusion: np.ndarray  # (V,) float32
+
+
+class Maps(NamedTuple):
+    """Images over the canonical map of S texels to a side, a power of two."""
+
+    texture: np.ndarray  # (S, S, 4) float32 albedo and gloss of skin
+    region: np.ndarray  # (S, S) uint8 part of bare skin
+    detail: np.ndarray  # (5, S, S) float32 fixed patterns
+    curves: np.ndarray  # (3, S) float32: lower ends of hair and hat, upper end of clothing
+
+
+class Look(NamedTuple):
+    """Colours (3,) and scalars, all float32, of a person in a shot."""
+
+    hair: np.ndarray
+    hat: np.ndarray
+    cloth: np.ndarray
+    iris: np.ndarray
+    gloss: np.float32
+    softness: np.float32  # of the hairline, texels
+    density: np.float32
+    ragged: np.float32  # texels
+    streak: np.float32
+    curl: np.float32
+    offset_u: np.float32  # of the strand pattern, texels
+    offset_v: np.float32
+    iris_radius: np.float32
+    gaze_x: np.float32
+    gaze_y: np.float32
+    has_hat: bool
+
+
+class Lamps(NamedTuple):
+    """Lights in camera axes, and the shadow maps of the first."""
+
+    directions: np.ndarray  # (L, 3) float32
+    intensities: np.ndarray  # (L, 3) float32
+    sky: np.ndarray  # (3,) float32
+    ground: np.ndarray  # (3,) float32
+    shadows: bool
+    to_light: np.ndarray  # (3, 4) float32: camera axes to pixels and depth of the shadow maps
+    depth: np.ndarray  # (M, M) float32, of head, hair and hat
+    occluder_depth: np.ndarray  # (M, M) float32
+
+
+class Target(NamedTuple):
+    """The z-buffer to shade and the images to write, all (H, W, ...)."""
+
+    face: np.ndarray  # int32 triangle, -1 for none
+    nearness: np.ndarray  # float32, 1 / distance
+    bary: np.ndarray  # (H, W, 2) float32
+    light: np.ndarray  # (H, W, 3) float32, linear
+    label: np.ndarray  # uint8, index into PARTS
+    shadow: np.ndarray  # float32, share of the key light that the occluder takes
+    canonical: np.ndarray  # (H, W, 2) float32, 0..1 on skin
+
+
+@compiled
+def _clip(value):
+    """Return the value limited to 0..1."""
+    return min(max(value, ZERO), ONE)
+
+
+@compiled
+def _mix(values, corners, weights, k):
+    """Return column ``k`` of per-vertex values at a point of a triangle."""
+    a, b, c = corners
+    return weights[0] * values[a, k] + weights[1] * values[b, k] + weights[2] * values[c, k]
 
 
 @compiled
 def _lookup(image, u, v):
-    """Return the four bilinear values of a (S, S, 4) image at texel (u, v), clamped at its border."""
+    """Return the four bilinear values of a (S, S, 4) image at texel (u, v), clamped to it."""
     last = np.float32(image.shape[0] - 1.001)
-    u = min(max(u - np.float32(0.5), np.float32(0)), last)
-    v = min(max(v - np.float32(0.5), np.float32(0)), last)
+    u = min(max(u - HALF, ZERO), last)
+    v = min(max(v - HALF, ZERO), last)
     i, j = int(u), int(v)
     fu, fv = u - np.float32(i), v - np.float32(j)
     d = fu * fv
     b, c = fu - d, fv - d
-    a = np.float32(1) - fu - c
+    a = ONE - fu - c
     p, q, r, s = image[j, i], image[j, i + 1], image[j + 1, i], image[j + 1, i + 1]
     return (
         a * p[0] + b * q[0] + c * r[0] + d * s[0],
@@ -51,231 +133,276 @@ def _lookup(image, u, v):
 
 
 @compiled
-def _lit(depth, x, y, z, slack):
-    """Return the share (0..1) of a 2 x 2 neighbourhood of the shadow map that the light reaches."""
-    size = depth.shape[0]
-    x -= np.float32(0.5)
-    y -= np.float32(0.5)
-    i, j = int(floor(x)), int(floor(y))
+def _lit(depth, x, y, z):
+    """Return the share (0..1) of a 2 x 2 neighbourhood of a shadow map that the light reaches."""
+    last = depth.shape[0] - 1
+    x, y = x - HALF, y - HALF
+    i, j = floor(x), floor(y)
     fx, fy = x - np.float32(i), y - np.float32(j)
-    share = np.float32(0)
+    share = ZERO
     for dj in range(2):
         for di in range(2):
-            column = min(max(i + di, 0), size - 1)
-            row = min(max(j + dj, 0), size - 1)
-            if depth[row, column] < z + slack:
-                share += (fx if di == 1 else np.float32(1) - fx) * (fy if dj == 1 else np.float32(1) - fy)
+            if depth[min(max(j + dj, 0), last), min(max(i + di, 0), last)] < z:
+                share += (fx if di == 1 else ONE - fx) * (fy if dj == 1 else ONE - fy)
     return share
 
 
 @compiled
-def shade(
-    face,
-    bary,
-    triangles,
-    material,
-    normals,
-    uv,
-    local,
-    occlusion,
-    position,
-    texture,
-    region,
-    detail,
-    curves,
-    scalars,
-    colours,
-    table,
-    directions,
-    intensities,
-    to_light,
-    depth,
-    occluder_depth,
-    first_occluder,
-    out,
-    label,
-    shadow,
-    canonical,
-):
-    """Shade every pixel of a z-buffer into ``out`` (H, W, 3) linear light and ``label`` (H, W).
+def _in_light_axes(mesh, lamps, corners, weights, nx, ny, nz):
+    """Return a surface point in pixels and depth of the shadow maps, lifted off the surface."""
+    lift = np.float32(0.03)
+    x = _mix(mesh.position, corners, weights, 0) + lift * nx
+    y = _mix(mesh.position, corners, weights, 1) + lift * ny
+    z = _mix(mesh.position, corners, weights, 2) + lift * nz
+    m, d = lamps.to_light, lamps.directions[0]
+    # Slanting surfaces need more slack against shadowing themselves.
+    slack = np.float32(0.03) + np.float32(0.05) * (
+        ONE - max(nx * d[0] + ny * d[1] + nz * d[2], ZERO)
+    )
+    return (
+        m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
+        m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
+        m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + slack,
+    )
 
-    With ``first_occluder`` >= 0 only pixels on an occluder or in its shadow are written, so the
-    rest stays what an earlier pass without the occluder left there. ``curves`` holds, per
-    canonical column, the lower ends of hair and hat and the upper end of clothing; ``local`` is the
-    place on an eyeball in radii or, on skin, how far out on an ear (0..1) a vertex lies. ``shadow``
-    receives the share of the key light that the occluder takes away, ``canonical`` (H, W, 2) the
-    canonical coordinates of skin.
+
+@compiled
+def _fibre(maps, look, u, v):
+    """Return the tone of hair at a texel: strands, or curls."""
+    wrap = maps.detail.shape[1] - 1
+    i, j = int(u) & wrap, int(v) & wrap
+    straight, curly = maps.detail[FIBRES, j, i], maps.detail[CURLS, j, i]
+    return ONE + look.streak * (straight + look.curl * (curly - straight))
+
+
+@compiled
+def _skin(maps, look, u, v, ear):
+    """Return albedo, gloss, strand share and part of skin, hair, hat or clothing."""
+    wide = maps.detail.shape[1]
+    column = min(max(u, ZERO), np.float32(wide - 1))
+    i, j = int(column), int(min(max(v, ZERO), np.float32(wide - 1)))
+    pores = maps.detail[PORES, (3 * j) & (wide - 1), (3 * i) & (wide - 1)]
+    if v > maps.curves[2, i]:
+        weave, cloth = ONE + np.float32(0.08) * pores, look.cloth
+        return cloth[0] * weave, cloth[1] * weave, cloth[2] * weave, ZERO, ZERO, CLOTHING
+    pattern_u, pattern_v = column + look.offset_u, v + look.offset_v
+    hi, hj = int(pattern_u) & (wide - 1), int(pattern_v) & (wide - 1)
+    if look.has_hat and v < maps.curves[1, i]:
+        rib, hat = ONE + np.float32(0.1) * maps.detail[FIBRES, hj, hi], look.hat
+        if maps.curves[1, i] - v < 11:
+            rib *= np.float32(0.88)  # the turned-up band
+        return hat[0] * rib, hat[1] * rib, hat[2] * rib, ZERO, ZERO, HAT
+    r, g, b, oil = _lookup(maps.texture, u, v)
+    specular = look.gloss * oil * (ONE + np.float32(0.25) * pores)
+    part = EAR if ear > np.float32(0.25) else maps.region[j, i]
+    # Hair is a ragged edge along its line, so no mask is ever painted for it; ears stay bare.
+    edge = (maps.curves[0, i] - v + look.ragged * maps.detail[EDGES, hj, hi]) / look.softness + HALF
+    cover = _clip(edge) * look.density * _clip(np.float32(1.5) - np.float32(4) * ear)
+    if cover > 0:
+        # Roots and the rim of the hair lie deeper and darker.
+        tone = _fibre(maps, look, pattern_u, pattern_v)
+        tone *= np.float32(0.72) + np.float32(0.28) * _clip(edge * HALF)
+        r += cover * (look.hair[0] * tone - r)
+        g += cover * (look.hair[1] * tone - g)
+        b += cover * (look.hair[2] * tone - b)
+        specular *= ONE - np.float32(0.9) * cover
+        part = HAIR if cover > HALF else part
+    return r, g, b, specular, cover, part
+
+
+@compiled
+def _eyeball(row, look, x, y):
+    """Return albedo and gloss of an eye: pupil, iris with its dark ring, white."""
+    dx, dy = x - look.gaze_x, y - look.gaze_y
+    radius = sqrt(dx * dx + dy * dy)
+    if radius < np.float32(0.2):
+        return np.float32(0.006), np.float32(0.006), np.float32(0.006), row[GLOSS]
+    if radius < look.iris_radius:
+        tone = np.float32(0.85) - HALF * dy
+        if radius > np.float32(0.84) * look.iris_radius:
+            tone = np.float32(0.4)
+        return look.iris[0] * tone, look.iris[1] * tone, look.iris[2] * tone, row[GLOSS]
+    return row[RED], row[GREEN], row[BLUE], row[GLOSS]
+
+
+@compiled
+def _sheet(maps, look, row, m, u, v):
+    """Return albedo, gloss, strand share and part of teeth, hanging hair, brims and occluders."""
+    if m == STRANDS:
+        tone = _fibre(maps, look, u, v)
+        return look.hair[0] * tone, look.hair[1] * tone, look.hair[2] * tone, ZERO, ONE, HAIR
+    wrap = maps.detail.shape[1] - 1
+    tone = ONE + row[PATTERN] * maps.detail[FIBRES, int(v) & wrap, int(u) & wrap]
+    part = OCCLUDER
+    if m <= TONGUE:
+        part = MOUTH
+    elif m == BRIM:
+        part = HAT
+    return row[RED] * tone, row[GREEN] * tone, row[BLUE] * tone, row[GLOSS], ZERO, part
+
+
+@compiled
+def _highlight(nx, ny, nz, dx, dy, dz, specular, sharp, strand):
+    """Return the share of a light that glances off towards the camera."""
+    hx, hy, hz = dx, dy, dz + ONE  # half way between light and camera
+    inverse = ONE / sqrt(hx * hx + hy * hy + hz * hz)
+    cosine = (nx * hx + ny * hy + nz * hz) * inverse
+    share = ZERO
+    if strand > 0:
+        # Kajiya and Kay: strands run down the head and shine across their direction.
+        along = hy * inverse - ny * cosine
+        across = ONE - along * along
+        across *= across
+        across *= across
+        share = across * across * strand
+    if cosine > 0 and specular > 0:
+        power = cosine * cosine
+        power *= power
+        power *= power  # cosine ^ 8
+        if sharp:
+            power *= power
+            power *= power
+            power *= power  # cosine ^ 64
+            share += specular * power
+        else:
+            share += specular * (np.float32(0.3) * power + np.float32(0.7) * power * power * power)
+    return share
+
+
+@compiled
+def _received(lamps, nx, ny, nz, key_lit, ambient, bleed):
+    """Return the red, green and blue light that falls on a surface."""
+    up = HALF + HALF * ny
+    sky, ground = lamps.sky, lamps.ground
+    r = (ground[0] + (sky[0] - ground[0]) * up) * ambient
+    g = (ground[1] + (sky[1] - ground[1]) * up) * ambient
+    b = (ground[2] + (sky[2] - ground[2]) * up) * ambient
+    for k in range(lamps.directions.shape[0]):
+        direction, power = lamps.directions[k], lamps.intensities[k]
+        cosine = nx * direction[0] + ny * direction[1] + nz * direction[2]
+        if cosine > -bleed[0]:
+            # Only the key light casts shadows; the others reach hollows less.
+            lit = key_lit if k == 0 else HALF + HALF * ambient
+            r += power[0] * max(ZERO, (cosine + bleed[0]) / (ONE + bleed[0])) * lit
+            g += power[1] * max(ZERO, (cosine + bleed[1]) / (ONE + bleed[1])) * lit
+            b += power[2] * max(ZERO, (cosine + bleed[2]) / (ONE + bleed[2])) * lit
+    return r, g, b
+
+
+@compiled
+def _glanced(lamps, nx, ny, nz, key_lit, ambient, specular, sharp, sheen):
+    """Return the red, green and blue light that glances off a surface towards the camera."""
+    r, g, b = ZERO, ZERO, ZERO
+    for k in range(lamps.directions.shape[0]):
+        dx, dy, dz = lamps.directions[k]
+        if nx * dx + ny * dy + nz * dz > 0:
+            share = _highlight(nx, ny, nz, dx, dy, dz, specular, sharp, sheen)
+            share *= (key_lit if k == 0 else HALF + HALF * ambient) * ambient
+            power = lamps.intensities[k]
+            r += share * power[0]
+            g += share * power[1]
+            b += share * power[2]
+    return r, g, b
+
+
+@compiled
+def _uniform(target, material, m, y, x):
+    """Return whether the 2 x 2 samples of a pixel lie on one smooth surface without fine detail."""
+    if m in (LEFT_EYE, RIGHT_EYE):
+        return False
+    nearest, farthest = ZERO, np.float32(1e30)
+    for j in range(y & ~1, (y & ~1) + 2):
+        for i in range(x & ~1, (x & ~1) + 2):
+            t = target.face[j, i]
+            if t < 0 or material[t] != m:
+                return False
+            nearest = max(nearest, target.nearness[j, i])
+            farthest = min(farthest, target.nearness[j, i])
+    # Half a per cent of the distance is about 0.05 decimetres.
+    return nearest - farthest < np.float32(0.005) * nearest
+
+
+@compiled
+def shade(target, mesh, maps, look, lamps, table, first_occluder):
+    """Shade every pixel of a z-buffer.
+
+    With ``first_occluder`` >= 0, the number of the occluder's first triangle, only pixels on the
+    occluder or in its shadow are written: the rest stays what an earlier pass without it, called
+    with -1, left there.
+
+    Args:
+        target: ``Target``, its images changed in place.
+        mesh: ``Mesh``.
+        maps: ``Maps``.
+        look: ``Look``.
+        lamps: ``Lamps``.
+        table: (MATERIALS, 6) float32.
+        first_occluder: int.
     """
-    one, zero, half = np.float32(1), np.float32(0), np.float32(0.5)
-    gloss, soft, density, ragged = scalars[0], scalars[1], scalars[2], scalars[3]
-    streak, hair_u, hair_v, iris_radius = scalars[4], scalars[5], scalars[6], scalars[7]
-    gaze_x, gaze_y, shadows, hat, bias = scalars[8], scalars[9], scalars[10], scalars[11], scalars[12]
-    wide = detail.shape[1]
-    for y in range(face.shape[0]):
-        for x in range(face.shape[1]):
-            t = face[y, x]
+    texels = np.float32(maps.detail.shape[1])
+    for y in range(target.face.shape[0]):
+        for x in range(target.face.shape[1]):
+            t = target.face[y, x]
             if t < 0:
                 continue
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            w0, w1 = bary[y, x, 0], bary[y, x, 1]
-            w2 = one - w0 - w1
-            m = material[t]
-            nx = w0 * normals[a, 0] + w1 * normals[b, 0] + w2 * normals[c, 0]
-            ny = w0 * normals[a, 1] + w1 * normals[b, 1] + w2 * normals[c, 1]
-            nz = w0 * normals[a, 2] + w1 * normals[b, 2] + w2 * normals[c, 2]
-            length = one / sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-12))
+            m = mesh.material[t]
+            if first_occluder < 0 and (x ^ y) & 1 and _uniform(target, mesh.material, m, y, x):
+                # Inside a smooth surface the two samples of one diagonal are enough.
+                from_y, from_x = (y - 1, x) if y & 1 else (y, x - 1)
+                for k in range(3):
+                    target.light[y, x, k] = target.light[from_y, from_x, k]
+                target.label[y, x] = target.label[from_y, from_x]
+                continue
+            corners = (mesh.triangles[t, 0], mesh.triangles[t, 1], mesh.triangles[t, 2])
+            w0, w1 = target.bary[y, x, 0], target.bary[y, x, 1]
+            weights = (w0, w1, ONE - w0 - w1)
+            nx = _mix(mesh.normals, corners, weights, 0)
+            ny = _mix(mesh.normals, corners, weights, 1)
+            nz = _mix(mesh.normals, corners, weights, 2)
+            unit = ONE / sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-12))
             if nz < 0 and m >= STRANDS:
-                length = -length  # open sheets show their backs
-            nx, ny, nz = nx * length, ny * length, nz * length
+                unit = -unit  # open sheets show their backs
+            nx, ny, nz = nx * unit, ny * unit, nz * unit
 
             # The key light's shadow: of the head, and separately of the occluder.
-            head_lit, occluder_lit = one, one
-            if shadows > 0:
-                lift = np.float32(0.03)
-                px = w0 * position[a, 0] + w1 * position[b, 0] + w2 * position[c, 0] + lift * nx
-                py = w0 * position[a, 1] + w1 * position[b, 1] + w2 * position[c, 1] + lift * ny
-                pz = w0 * position[a, 2] + w1 * position[b, 2] + w2 * position[c, 2] + lift * nz
-                lx = to_light[0, 0] * px + to_light[0, 1] * py + to_light[0, 2] * pz + to_light[0, 3]
-                ly = to_light[1, 0] * px + to_light[1, 1] * py + to_light[1, 2] * pz + to_light[1, 3]
-                lz = to_light[2, 0] * px + to_light[2, 1] * py + to_light[2, 2] * pz
-                facing = nx * directions[0, 0] + ny * directions[0, 1] + nz * directions[0, 2]
-                slack = bias + np.float32(0.05) * (one - max(facing, zero))
+            head_lit, occluder_lit = ONE, ONE
+            if lamps.shadows:
+                lx, ly, lz = _in_light_axes(mesh, lamps, corners, weights, nx, ny, nz)
                 if first_occluder >= 0:
-                    occluder_lit = _lit(occluder_depth, lx, ly, lz, slack)
-                    if t < first_occluder and occluder_lit >= one:
-                        continue
-                head_lit = _lit(depth, lx, ly, lz, slack)
-            elif t < first_occluder:
-                continue
-            shadow[y, x] = head_lit * (one - min(occluder_lit, one)) if t < first_occluder else zero
+                    occluder_lit = min(_lit(lamps.occluder_depth, lx, ly, lz), ONE)
+                if t >= first_occluder or occluder_lit < ONE:
+                    head_lit = _lit(lamps.depth, lx, ly, lz)
+            if t < first_occluder:
+                if occluder_lit >= ONE:
+                    continue
+                target.shadow[y, x] = head_lit * (ONE - occluder_lit)
 
-            # Surface: albedo, gloss, how far light bleeds round the terminator, part label.
-            ambient = w0 * occlusion[a] + w1 * occlusion[b] + w2 * occlusion[c]
-            bleed_r, bleed_g, bleed_b, strand = zero, zero, zero, zero
-            sharp = table[m, SHARP] > 0
+            # Surface: albedo, gloss, part; how far light bleeds round the terminator of flesh.
+            ambient = w0 * mesh.occlusion[corners[0]] + w1 * mesh.occlusion[corners[1]]
+            ambient += weights[2] * mesh.occlusion[corners[2]]
+            u, v = _mix(mesh.uv, corners, weights, 0), _mix(mesh.uv, corners, weights, 1)
+            bleed, strand = FLESH if m in (SKIN, HAND) else OPAQUE, ZERO
             if m == SKIN:
-                u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
-                v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
-                column = min(max(u, zero), np.float32(wide - 1))
-                i, j = int(column), int(min(max(v, zero), np.float32(wide - 1)))
-                r, g, bl, oil = _lookup(texture, u, v)
-                canonical[y, x, 0] = u / np.float32(wide)
-                canonical[y, x, 1] = v / np.float32(wide)
-                pores = detail[2, (3 * j) % wide, (3 * i) % wide]
-                specular = gloss * oil * (one + np.float32(0.25) * pores)
-                bleed_r, bleed_g, bleed_b = np.float32(0.36), np.float32(0.2), np.float32(0.14)
-                part = region[j, i]
-                if v > curves[2, i]:
-                    r, g, bl = colours[2, 0], colours[2, 1], colours[2, 2]
-                    weave = one + np.float32(0.08) * pores
-                    r, g, bl, specular, part = r * weave, g * weave, bl * weave, zero, CLOTHING
-                else:
-                    # Hair is a ragged edge along its line: no mask is ever painted for it.
-                    hi, hj = int(column + hair_u) % wide, int(v + hair_v) % wide
-                    edge = (curves[0, i] - v + ragged * detail[0, hj, hi]) / soft + half
-                    ear = w0 * local[a, 0] + w1 * local[b, 0] + w2 * local[c, 0]
-                    if ear > np.float32(0.25):
-                        part = EAR
-                    bare = min(max(np.float32(1.5) - np.float32(4) * ear, zero), one)
-                    cover = min(max(edge, zero), one) * density * bare
-                    if cover > 0:
-                        tone = one + streak * detail[1, hj, hi]
-                        # Roots and the rim of the hair lie deeper and darker.
-                        tone *= np.float32(0.72) + np.float32(0.28) * min(max(edge * half, zero), one)
-                        r += cover * (colours[0, 0] * tone - r)
-                        g += cover * (colours[0, 1] * tone - g)
-                        bl += cover * (colours[0, 2] * tone - bl)
-                        specular *= one - np.float32(0.9) * cover
-                        strand = cover
-                        if cover > half:
-                            part = HAIR
-                    if hat > 0 and v < curves[1, i]:
-                        rib = one + np.float32(0.10) * detail[1, hj, hi]
-                        if curves[1, i] - v < 11:
-                            rib *= np.float32(0.88)  # the turned-up band
-                        r, g, bl = colours[1, 0] * rib, colours[1, 1] * rib, colours[1, 2] * rib
-                        specular, strand, part = zero, zero, HAT
-            elif m == LEFT_EYE or m == RIGHT_EYE:
-                ex = w0 * local[a, 0] + w1 * local[b, 0] + w2 * local[c, 0]
-                ey = w0 * local[a, 1] + w1 * local[b, 1] + w2 * local[c, 1]
-                dx, dy = ex - gaze_x, ey - gaze_y
-                radius = sqrt(dx * dx + dy * dy)
-                if radius < np.float32(0.2):
-                    r, g, bl = np.float32(0.006), np.float32(0.006), np.float32(0.006)
-                elif radius < iris_radius:
-                    q = np.float32(0.85) - np.float32(0.5) * dy
-                    if radius > np.float32(0.84) * iris_radius:
-                        q = np.float32(0.4)  # the dark limbal ring
-                    r, g, bl = colours[3, 0] * q, colours[3, 1] * q, colours[3, 2] * q
-                else:
-                    r, g, bl = table[m, RED], table[m, GREEN], table[m, BLUE]
+                ear = _mix(mesh.local, corners, weights, 0)
+                r, g, b, specular, strand, part = _skin(maps, look, u, v, ear)
+                target.canonical[y, x, 0], target.canonical[y, x, 1] = u / texels, v / texels
+            elif m in (LEFT_EYE, RIGHT_EYE):
+                eye_x = _mix(mesh.local, corners, weights, 0)
+                eye_y = _mix(mesh.local, corners, weights, 1)
+                r, g, b, specular = _eyeball(table[m], look, eye_x, eye_y)
                 # The upper lid and its lashes shade the ball.
-                lid = one - np.float32(1.1) * min(max(ey, zero), half)
-                ambient = (np.float32(0.35) + np.float32(0.65) * ambient) * lid
-                specular, part = table[m, GLOSS], EYE
+                lid = ONE - np.float32(1.1) * min(max(eye_y, ZERO), HALF)
+                ambient, part = (np.float32(0.35) + np.float32(0.65) * ambient) * lid, EYE
             else:
-                r, g, bl = table[m, RED], table[m, GREEN], table[m, BLUE]
-                specular, part = table[m, GLOSS], OCCLUDER
-                canonical[y, x, 0] = canonical[y, x, 1] = np.float32(np.nan)
-                if m <= TONGUE:
-                    part = MOUTH
-                elif m == BRIM:
-                    part = HAT
-                u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
-                v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
-                tone = one + table[m, PATTERN] * detail[1, int(abs(v)) % wide, int(abs(u)) % wide]
-                if m == STRANDS:
-                    r, g, bl = colours[0, 0], colours[0, 1], colours[0, 2]
-                    tone = one + streak * detail[1, int(abs(v)) % wide, int(abs(u)) % wide]
-                    strand, part = one, HAIR
-                elif m == HAND:
-                    bleed_r, bleed_g, bleed_b = np.float32(0.3), np.float32(0.18), np.float32(0.12)
-                r, g, bl = r * tone, g * tone, bl * tone
+                r, g, b, specular, strand, part = _sheet(maps, look, table[m], m, u, v)
+                target.canonical[y, x, 0] = target.canonical[y, x, 1] = np.float32(np.nan)
 
-            up = half + half * ny
-            sum_r = (colours[5, 0] + (colours[4, 0] - colours[5, 0]) * up) * ambient
-            sum_g = (colours[5, 1] + (colours[4, 1] - colours[5, 1]) * up) * ambient
-            sum_b = (colours[5, 2] + (colours[4, 2] - colours[5, 2]) * up) * ambient
-            gloss_r, gloss_g, gloss_b = zero, zero, zero
-            for k in range(directions.shape[0]):
-                dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
-                cosine = nx * dx + ny * dy + nz * dz
-                if cosine < -bleed_r:
-                    continue
-                lit = head_lit * occluder_lit if k == 0 else half + half * ambient
-                sum_r += intensities[k, 0] * max(zero, (cosine + bleed_r) / (one + bleed_r)) * lit
-                sum_g += intensities[k, 1] * max(zero, (cosine + bleed_g) / (one + bleed_g)) * lit
-                sum_b += intensities[k, 2] * max(zero, (cosine + bleed_b) / (one + bleed_b)) * lit
-                if cosine <= 0:
-                    continue
-                hx, hy, hz = dx, dy, dz + one  # half way to the camera
-                inverse = one / sqrt(hx * hx + hy * hy + hz * hz)
-                if strand > 0:
-                    # Kajiya-Kay: strands run down the head and shine across their direction.
-                    along = (hy - ny * (nx * hx + ny * hy + nz * hz)) * inverse
-                    q = one - along * along
-                    q *= q
-                    q *= q
-                    q = q * q * np.float32(0.035) * strand
-                else:
-                    q = zero
-                h = (nx * hx + ny * hy + nz * hz) * inverse
-                if h > 0 and specular > 0:
-                    h *= h
-                    h *= h
-                    h *= h  # ^8
-                    if sharp:
-                        h *= h
-                        h *= h
-                        h *= h  # ^64
-                        q += specular * h
-                    else:
-                        q += specular * (np.float32(0.3) * h + np.float32(0.7) * h * h * h)
-                q *= lit * ambient
-                gloss_r += q * intensities[k, 0]
-                gloss_g += q * intensities[k, 1]
-                gloss_b += q * intensities[k, 2]
-            out[y, x, 0] = max(r, zero) * sum_r + gloss_r
-            out[y, x, 1] = max(g, zero) * sum_g + gloss_g
-            out[y, x, 2] = max(bl, zero) * sum_b + gloss_b
-            label[y, x] = part
+            light = _received(lamps, nx, ny, nz, head_lit * occluder_lit, ambient, bleed)
+            sharp, sheen = table[m, SHARP] > 0, SHEEN * strand * (ONE - HALF * look.curl)
+            glance = _glanced(
+                lamps, nx, ny, nz, head_lit * occluder_lit, ambient, specular, sharp, sheen
+            )
+            target.light[y, x, 0] = max(r, ZERO) * light[0] + glance[0]
+            target.light[y, x, 1] = max(g, ZERO) * light[1] + glance[1]
+            target.light[y, x, 2] = max(b, ZERO) * light[2] + glance[2]
+            target.label[y, x] = part

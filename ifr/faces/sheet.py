@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def contact_sheet(images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2) -> np.ndarray:
+def contact_sheet(
+    images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2
+) -> np.ndarray:
     """Lay images out in rows.
 
     Args:
@@ -21,7 +23,9 @@ def contact_sheet(images: Sequence[np.ndarray] | np.ndarray, columns: int, *, ga
     """
     images = [np.asarray(image) for image in images]
     if not images or columns < 1:
-        raise ValueError(f"need images and columns >= 1, got {len(images)} images, {columns} columns")
+        raise ValueError(
+            f"need images and columns >= 1, got {len(images)} images, {columns} columns"
+        )
     if len({image.shape for image in images}) > 1:
         raise ValueError(f"images must have one shape, got {sorted({i.shape for i in images})}")
     height, width = images[0].shape[:2]

@@ -35,7 +35,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Directional lights and an ambient sky, in camera axes: x right, y up, z towards the camera."""
+    """Lights and an ambient sky, in camera axes: x right, y up, z towards the camera."""
 
     directions: np.ndarray  # (L, 3) float32, towards the light; the first is the key light
     intensities: np.ndarray  # (L, 3) float32

@@ -1,0 +1,144 @@
+"""The meshes of one shot: a head with its expression, hair, hat and occluder before a camera."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ifr.faces.geometry import Sheet, rotate, rotation
+from ifr.faces.hair import Wear, hanging_hair, hat_brim
+from ifr.faces.head import Head, load_head
+from ifr.faces.identity import Identity
+from ifr.faces.occluders import build_occluder
+from ifr.faces.raster import vertex_normals
+from ifr.faces.shade import Mesh
+from ifr.faces.shot import Shot
+from ifr.landmarks import ARCFACE_TEMPLATE, five_points, similarity
+
+ALIGNED = 112
+SUPERSAMPLING = 2
+# The point of the head, in its own axes, about which it turns.
+CENTRE = np.array([0, 7.0, 0.5], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All meshes of a shot, ready to be drawn: the head, then hair and hat, then the occluder."""
+
+    mesh: Mesh
+    screen: np.ndarray  # (V, 3) float32: x, y in supersampled pixels, 1 / distance
+    closed: int  # triangles of the closed surfaces, skin and eyes, which come first
+    first_occluder: int  # number of the occluder's first triangle
+    materials: dict[int, tuple[float, ...]]  # of the occluder
+    landmarks: np.ndarray  # (68, 2) float32 aligned pixels
+    landmark_nearness: np.ndarray  # (68,) 1 / distance
+
+
+def _pose_head(identity: Identity, shot: Shot, wear: Wear) -> tuple[np.ndarray, np.ndarray]:
+    """Return the head with its expression, bare and with hair and hat lifted off the scalp."""
+    head = load_head()
+    bare = identity.vertices.copy()
+    for unit, strength in shot.units:
+        moved, offsets = head.units[unit]
+        bare[moved] += offsets * np.float32(strength)
+    normals = np.empty_like(bare)
+    vertex_normals(bare, head.triangles, normals)
+    lifted = bare + normals * wear.lift[:, None]
+    if wear.long or wear.hat:
+        # Ears lie flat under long hair and hats.
+        outward = np.where(head.skin, 0.2 * head.local[:, 0], 0) * np.sign(bare[:, 0])
+        lifted[:, 0] -= outward.astype(np.float32)
+    return bare, lifted
+
+
+def _project(
+    points: np.ndarray, landmarks: np.ndarray, shot: Shot, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return aligned pixels and nearness, (V, 3), of points and of the landmarks (68, 3).
+
+    The five ArcFace points of the projected landmarks, each a little off as a detector's would
+    be, are brought onto the template by a similarity.
+    """
+
+    def perspective(p: np.ndarray) -> np.ndarray:
+        near = 1 / (shot.distance - p[:, 2])
+        return np.stack([p[:, 0] * near, -p[:, 1] * near, near], 1)
+
+    flat, marks = perspective(points), perspective(landmarks)
+    target = ARCFACE_TEMPLATE + shot.jitter[:10].reshape(5, 2)
+    matrix = similarity(five_points(marks[:, :2]), target) * (size / ALIGNED)
+    middle = np.full(2, size / 2)
+    # A detector's box varies in scale as well, about the middle of the picture.
+    zoom = 1 + shot.jitter[10]
+    linear = matrix[:, :2] * zoom
+    offset = (matrix[:, 2] - middle) * zoom + middle
+    for image in (flat, marks):
+        x, y = image[:, 0].copy(), image[:, 1].copy()
+        image[:, 0] = linear[0, 0] * x + linear[0, 1] * y + offset[0]
+        image[:, 1] = linear[1, 0] * x + linear[1, 1] * y + offset[1]
+    return flat, marks
+
+
+def _join(
+    head: Head, lifted: np.ndarray, wear: Wear, sheets: list[Sheet], turn: np.ndarray
+) -> Mesh:
+    """Return head and sheets as one mesh in camera axes."""
+    vertices = np.concatenate([lifted] + [sheet.vertices for sheet in sheets]) - CENTRE
+    vertices = np.ascontiguousarray(rotate(vertices, turn), np.float32)
+    starts = np.cumsum([len(lifted)] + [len(sheet.vertices) for sheet in sheets])
+    triangles = [sheet.triangles + start for sheet, start in zip(sheets, starts, strict=False)]
+    triangles = np.concatenate([head.triangles, *triangles]).astype(np.int32)
+    material = [np.full(len(sheet.triangles), sheet.material) for sheet in sheets]
+    local = np.zeros((len(vertices), 2), np.float32)
+    local[: len(lifted)] = head.local
+    occlusion = np.ones(len(vertices), np.float32)
+    # Hair fills the hollows that the bare scalp's occlusion was baked for.
+    filled = np.maximum(head.occlusion, 0.75)
+    occlusion[: len(lifted)] = np.where(wear.lift > 0.02, filled, head.occlusion)
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, triangles, normals)
+    return Mesh(
+        triangles=triangles,
+        material=np.concatenate([head.part, *material]).astype(np.int32),
+        position=vertices,
+        normals=normals,
+        uv=np.concatenate([head.uv] + [sheet.uv for sheet in sheets]),
+        local=local,
+        occlusion=occlusion,
+    )
+
+
+def build_scene(identity: Identity, shot: Shot, wear: Wear, size: int) -> Scene:
+    """Return the scene of a shot in the aligned frame.
+
+    Args:
+        identity: the person.
+        shot: the shot.
+        wear: hair, hat and clothing of the shot.
+        size: side of the aligned picture, pixels.
+    """
+    head = load_head()
+    bare, lifted = _pose_head(identity, shot, wear)
+    sheets: list[Sheet] = []
+    if wear.long:
+        sheets.append(hanging_hair(identity, shot, lifted))
+    if wear.hat and wear.brim:
+        sheets.append(hat_brim(lifted, wear.curves[1]))
+    first_occluder = len(head.triangles) + sum(len(sheet.triangles) for sheet in sheets)
+    materials: dict[int, tuple[float, ...]] = {}
+    if shot.occluder != "none":
+        occluder = build_occluder(identity, shot, bare)
+        sheets, materials = sheets + occluder.sheets, occluder.materials
+    turn = rotation(shot.yaw, shot.pitch, shot.roll)
+    mesh = _join(head, lifted, wear, sheets, turn)
+    marks = rotate(head.landmarks(bare) - CENTRE, turn)
+    screen, marks = _project(mesh.position, marks, shot, size)
+    screen[:, :2] *= SUPERSAMPLING
+    return Scene(
+        mesh=mesh,
+        screen=np.ascontiguousarray(screen, np.float32),
+        closed=head.closed,
+        first_occluder=first_occluder,
+        materials=materials,
+        landmarks=marks[:, :2].astype(np.float32),
+        landmark_nearness=marks[:, 2],
+    )
