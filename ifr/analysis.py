@@ -4,11 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from ifr import seeding
 from ifr.datasets import FaceSet
+from ifr.evaluation import interval, resampled_counts
 from ifr.faces import build_identity, draw_shot, render
-from ifr.interpretation import SIGNS, Peaks, average_locations, peak_locations
+from ifr.interpretation import (
+    SIGNS,
+    Peaks,
+    average_locations,
+    consistency,
+    distance_to_box,
+    peak_locations,
+)
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
 from ifr.run import CENTRE, Run
 
@@ -116,3 +125,139 @@ def render_twins(identity_seeds: np.ndarray, occluder: str, *, yaw: float | str 
     crop = slice(CENTRE, CENTRE + 96)
     masks = np.stack([pair[1].occluder_mask[crop, crop] for pair in pairs])
     return Twins(*sets, masks)
+
+
+def as_pictures(images: torch.Tensor) -> np.ndarray:
+    """Return network input (N, 3, S, S) in [-1, 1] as (N, S, S, 3) uint8 pictures."""
+    scaled = (images.permute(0, 2, 3, 1) + 1) * 127.5
+    return scaled.round().clamp(0, 255).byte().numpy()
+
+
+def nearness_correlation(
+    differences: np.ndarray, locations: np.ndarray, box: tuple[float, float, float, float]
+) -> np.ndarray:
+    """Return the rank correlation of change and nearness to the occluder for each resample (C21).
+
+    Args:
+        differences: (B, K) mean feature differences of B resamples.
+        locations: (K, 2) average locations; filters with NaN do not count.
+        box: the occluder in the frontal frame.
+
+    Returns:
+        (B,), as ``change_follows_place`` gives it for one resample.
+    """
+    known = ~np.isnan(locations).any(axis=1)
+    nearness = rankdata(-distance_to_box(locations[known], box))
+    change = rankdata(differences[:, known], axis=1)
+    nearness, change = nearness - nearness.mean(), change - change.mean(axis=1, keepdims=True)
+    scale = np.linalg.norm(change, axis=1) * np.linalg.norm(nearness)
+    return np.divide(change @ nearness, scale, out=np.zeros(len(change)), where=scale > 0)
+
+
+def centred_interval(samples: np.ndarray, value: float) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval, moved so that the samples' mean is the measured value.
+
+    Drawing people anew adds noise, and noise itself spreads locations and raises maxima; without
+    the shift such an interval may not even hold the value it is meant for.
+    """
+    low, high = interval(samples)
+    bias = float(np.nanmean(samples)) - value
+    return low - bias, high - bias
+
+
+def pick_filters(locations: np.ndarray, spread: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` filters that keep to their place, far apart, ordered from top to bottom.
+
+    Of the half with the smaller spread the steadiest is taken first, then again and again the one
+    farthest from those taken.
+
+    Args:
+        locations: (K, 2) average locations; NaN is never taken.
+        spread: (K,) pixels.
+        count: how many; fewer if there are not as many.
+    """
+    steady = np.flatnonzero(spread <= np.nanmedian(spread))
+    steady = steady[np.argsort(spread[steady], kind="stable")]
+    taken = list(steady[:1])
+    while len(taken) < min(count, len(steady)):
+        gaps = locations[steady][:, None] - locations[taken]
+        taken.append(steady[np.linalg.norm(gaps, axis=-1).min(axis=1).argmax()])
+    return np.array(sorted(taken, key=lambda k: locations[k, 1]))
+
+
+def map_scatter(response: np.ndarray) -> np.ndarray:
+    """Return how far the magnitude of each map (N, K, h, w) lies from its own centre, pixels of 96.
+
+    The root of the magnitude-weighted mean squared distance, (N, K); NaN for an all-zero map.
+    """
+    height, width = response.shape[2:]
+    y, x = ((np.arange(size) + 0.5) * (96 / size) for size in (height, width))
+    magnitude = np.abs(response)
+    total = magnitude.sum(axis=(2, 3))
+    share = magnitude / np.where(total > 0, total, np.nan)[..., None, None]
+    across, down = share.sum(axis=2), share.sum(axis=3)
+    variance = across @ x**2 - (across @ x) ** 2 + down @ y**2 - (down @ y) ** 2
+    return np.sqrt(np.maximum(variance, 0))
+
+
+def covered_filters(run: Run, peaks: Peaks, twins: Twins) -> tuple[np.ndarray, np.ndarray]:
+    """Return the peaks of the clean twins the occluder will cover, and those it will not (C24).
+
+    Args:
+        run: whose mesh is used.
+        peaks: of the clean twins.
+        twins: the faces.
+
+    Returns:
+        For positive and negative peaks side by side: (N, 2K) bool covered, (N, 2K) bool uncovered.
+        Peaks without a place are in neither.
+    """
+    landmarks = run.points96(twins.clean)
+    covered, uncovered = [], []
+    for sign in SIGNS:
+        places, weights = peaks.of(sign)
+        known = (weights > 0) & ~np.isnan(places).any(axis=-1)
+        there = run.mesh96.transfer(np.nan_to_num(places), run.mesh96.landmarks, landmarks)
+        column, row = np.moveaxis(np.clip(np.floor(there), 0, 95).astype(int), -1, 0)
+        hidden = twins.masks[np.arange(len(places))[:, None], row, column]
+        covered.append(known & hidden)
+        uncovered.append(known & ~hidden)
+    return np.concatenate(covered, axis=1), np.concatenate(uncovered, axis=1)
+
+
+def peak_moves(clean: Peaks, occluded: Peaks) -> np.ndarray:
+    """Return how far each peak moves between twins, (N, 2K) pixels; NaN where one has no peak."""
+    moves = []
+    for sign in SIGNS:
+        (before, one), (after, two) = clean.of(sign), occluded.of(sign)
+        moved = np.linalg.norm(after - before, axis=-1)
+        moves.append(np.where((one > 0) & (two > 0), moved, np.nan))
+    return np.concatenate(moves, axis=1)
+
+
+def resampled_consistency(
+    peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """Return how far a filter's place moves between groups of faces, also for resamples (C23).
+
+    Args:
+        peaks: of the faces; both signs are averaged.
+        groups: (N,), such as yaw bins.
+        identity: (N,).
+        resamples: how often the people are drawn anew.
+        seed: of the named stream.
+
+    Returns:
+        Pixels, and (resamples,) pixels.
+    """
+
+    def between(counts: np.ndarray) -> float:
+        moved = [
+            consistency(peaks.of(sign)[0], peaks.of(sign)[1] * counts[identity, None], groups)[0]
+            for sign in SIGNS
+        ]
+        return float(np.mean(moved))
+
+    people = int(identity.max()) + 1
+    draws = resampled_counts(people, resamples, seed)
+    return between(np.ones(people)), np.array([between(counts) for counts in draws])

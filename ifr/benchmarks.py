@@ -1,4 +1,4 @@
-"""The paper's benchmarks on a run's networks: closed set, templates (Tables 2, 4 to 6), AR (Sec. 4.3)."""
+"""The paper's benchmarks on a run's networks: closed set, templates, AR (Sec. 4.3)."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,8 @@ def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarr
     Args:
         run: the run.
         variant: which network.
-        condition: ``clean``; ``synthetic``, a random warped mask on every image; or ``natural``, the
+        condition: ``clean``; ``synthetic``, a random warped mask on every image; or ``natural``,
+            the
             probes with a natural occluder.
     """
     if condition not in CONDITIONS:
@@ -98,7 +99,7 @@ def ar_features(run: Run, variant: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
-    """Return the AR equal error rate, mean and standard deviation over ten draws of pairs, percent."""
+    """Return mean and standard deviation of the AR equal error rate over ten draws, percent."""
     rows = []
     for name in variants:
         rates = eer_over_draws(
@@ -110,7 +111,7 @@ def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
 
 
 def ar_samples(run: Run, variant: str) -> np.ndarray:
-    """Return bootstrap samples of the AR equal error rate, percent; entries pair across variants."""
+    """Return bootstrap samples of the AR equal error rate, percent; they pair across variants."""
     return bootstrap_eer(
         *ar_features(run, variant), pairs=run.profile.verification_pairs,
         resamples=run.profile.bootstrap, seed=run.seed,

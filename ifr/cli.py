@@ -20,36 +20,61 @@ app = typer.Typer(
 @app.command()
 def faces(
     profile: PROFILE = "classroom",
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG) and stop.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet (PNG) and stop.")
+    ] = None,
     identities: Annotated[int, typer.Option(min=1, help="Rows of the contact sheet.")] = 8,
-    benchmark: Annotated[bool, typer.Option(help="Measure rendering speed and stop.")] = False,
-    images: Annotated[int, typer.Option(min=1, help="Images the benchmark renders.")] = 2000,
 ) -> None:
-    """Render the data sets of a profile, a contact sheet, or a benchmark."""
+    """Render the data sets of a profile, or a contact sheet of 8 shots a person."""
     from ifr import paths
-    from ifr.faces import contact_sheet
-    from ifr.faces.dataset import ensure_sets, render_benchmark
+    from ifr.faces.dataset import ensure_sets
     from ifr.profiles import get_profile
 
     plan = get_profile(profile).faces
     if sheet is not None:
-        import cv2
-
-        picture = contact_sheet(range(identities))
-        paths.require_writable(sheet.resolve().parent)
-        if not cv2.imwrite(str(sheet), picture[..., ::-1]):
-            raise ValueError(f"cannot write {sheet}: the name must end in .png or .jpg")
+        write_sheet(sheet, identities)
         print(f"wrote {sheet}")
-    elif benchmark:
-        print(render_benchmark(images))
-    else:
-        for name, found in ensure_sets(plan, paths.data()).items():
-            print(f"{name}: {len(found)} images of {len(set(found.identity.tolist()))} identities")
+        return
+    for name, found in ensure_sets(plan, paths.data()).items():
+        print(f"{name}: {len(found)} images of {len(set(found.identity.tolist()))} identities")
+
+
+def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
+    """Write a contact sheet: a row of shots for each identity."""
+    from PIL import Image
+
+    from ifr import paths
+    from ifr.faces import build_identity, contact_sheet, draw_shot, render
+
+    if path.suffix.lower() not in (".png", ".jpg"):
+        raise ValueError(f"cannot write {path}: the name must end in .png or .jpg")
+    paths.require_writable(path.resolve().parent)
+    people = [(seed, build_identity(seed)) for seed in range(identities)]
+    images = [render(who, draw_shot(seed, k)).image for seed, who in people for k in range(shots)]
+    Image.fromarray(contact_sheet(images, columns=shots)).save(path)
+
+
+@app.command()
+def benchmark(
+    images: Annotated[int, typer.Option(min=40, help="Faces to render.")] = 2000,
+    profile: PROFILE = "classroom",
+) -> None:
+    """Measure this machine: rendering, the mesh, and what the paper's losses add to a step."""
+    from ifr.benchmark import loss_cost, mesh_cost
+    from ifr.faces.dataset import render_benchmark
+    from ifr.profiles import get_profile
+
+    chosen = get_profile(profile)
+    print("faces:", render_benchmark(images))
+    print("mesh: ", mesh_cost())
+    print("losses:", loss_cost(chosen))
 
 
 @app.command()
 def train(
-    variants: Annotated[list[str] | None, typer.Argument(help="Default: all of the profile.")] = None,
+    variants: Annotated[
+        list[str] | None, typer.Argument(help="Default: all of the profile.")
+    ] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
 ) -> None:

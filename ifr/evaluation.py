@@ -101,7 +101,8 @@ def tar_at_far(
 ) -> float | np.ndarray:
     """Return the true accept rate at a false accept rate, a share of 1.
 
-    The paper does not say how it reads the curve, and the released code takes the nearest sample; we
+    The paper does not say how it reads the curve, and the released code takes the nearest sample;
+    we
     take the highest rate whose FAR is not above the one asked for; pass ``interpolate="nearest"``
     to match the released code.
 
@@ -214,14 +215,17 @@ def template_similarity(
         probes: image indices of each probe template.
         gallery: image indices of each gallery template.
         score: ``"mean_cosine"``: cosine of the mean features (released for IJB-C), or
-            ``"directional_min"``: less the mean of the two directional mean minimum cosine distances
+            ``"directional_min"``: less the mean of the two directional mean minimum cosine
+            distances
             (released for IJB-A).
 
     Returns:
         (P, G).
     """
     if score == "mean_cosine":
-        p, g = (normalised(np.stack([features[i].mean(axis=0) for i in t])) for t in (probes, gallery))
+        p, g = (
+            normalised(np.stack([features[i].mean(axis=0) for i in t])) for t in (probes, gallery)
+        )
         return p @ g.T
     if score != "directional_min":
         raise ValueError(f"score must be mean_cosine or directional_min, got {score!r}")
@@ -312,7 +316,7 @@ def _compare(features: np.ndarray, split: TemplateSplit, natural: bool, score: s
 
 
 def resampled_counts(identities: int, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each identity is drawn in each bootstrap resample, (resamples, identities)."""
+    """Return how often each identity is drawn in each resample, (resamples, identities)."""
     rng = stream(seed, "bootstrap/identities")
     return rng.multinomial(identities, np.full(identities, 1 / identities), size=resamples)
 

@@ -664,3 +664,97 @@ def figure_mask_coverage(
         ax.set(xlim=(0, width), ylim=(height, 0), title=title)
     figure.colorbar(shown, ax=list(axes[0]), label="share of masks", shrink=0.85)
     return figure
+
+
+@style()
+def figure_kept_magnitude(
+    kept: ArrayLike, held: Mapping[str, ArrayLike], *, marks: Sequence[float]
+) -> Figure:
+    """Draw the share of a map's magnitude that its largest responses hold (Sec. 3.1).
+
+    Args:
+        kept: (P,) share of responses kept, rising from 0 to 1.
+        held: title -> (P,) share of the magnitude; the title ``"noise"`` is drawn dotted and grey.
+        marks: shares kept to mark with a vertical line.
+    """
+    kept = require(kept, ("P",), "kept")
+    figure = canvas(5.2, 3.4)
+    ax = figure.subplots()
+    for mark in marks:
+        ax.axvline(mark, color="0.85", linewidth=1)
+        ax.text(mark, 1.01, f"{mark:.1%}", ha="center", va="bottom", fontsize=7, color="0.35")
+    styles = [name for name in held if name != "noise"]
+    for name, share in held.items():
+        looks = dict(color="0.5", linestyle=":", linewidth=2, zorder=1)
+        if name in styles:
+            place = styles.index(name)
+            looks = dict(color=PALETTE[place], linestyle=LINES[place % len(LINES)])
+        ax.plot(kept, require(share, (len(kept),), f"held[{name!r}]"), label=name, **looks)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of responses kept, largest first",
+           ylabel="share of the map's magnitude")  # fmt: skip
+    ax.legend(loc="lower right")
+    return figure
+
+
+@style()
+def figure_similarity(
+    matrices: Mapping[str, ArrayLike], *, label: str, limits: tuple[float, float]
+) -> Figure:
+    """Draw how alike all pairs of filters are, one (K, K) matrix for each network.
+
+    Args:
+        matrices: title -> (K, K), the diagonal is left blank.
+        label: of the colour bar.
+        limits: ends of the colour scale.
+    """
+    figure, axes = grid(1, len(matrices), cell=2.3, extra=0.8)
+    for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
+        matrix = np.array(require(matrix, ("K", "K"), f"matrices[{title!r}]"), float)
+        np.fill_diagonal(matrix, np.nan)
+        low, high = limits
+        shown = ax.imshow(matrix, vmin=low, vmax=high, cmap=MAGNITUDE, interpolation="nearest")
+        ax.set(
+            title=title, xlabel="filter", xticks=[0, len(matrix) - 1], yticks=[0, len(matrix) - 1]
+        )
+    axes[0, 0].set_ylabel("filter")
+    figure.colorbar(shown, ax=list(axes[0]), label=label, shrink=0.85, extend="max")
+    return figure
+
+
+@style()
+def figure_peak_overlap(table: pd.DataFrame) -> Figure:
+    """Draw what Eq. 2 sees of two single peaks at a distance, for each smoothing.
+
+    Args:
+        table: columns smoothing, distance (responses) and squared_cosine.
+    """
+    require_columns(table, ("smoothing", "distance", "squared_cosine"))
+    figure = canvas(4.6, 3)
+    ax = figure.subplots()
+    for place, (name, rows) in enumerate(table.groupby("smoothing", sort=False)):
+        ax.plot(rows["distance"], rows["squared_cosine"], color=PALETTE[place],
+                marker=MARKERS[place], linestyle=LINES[place], label=name)  # fmt: skip
+    ax.set(xlabel="distance of the two peaks (responses)", ylabel="squared cosine", ylim=(0, 1.05))
+    ax.legend(title="size of $g_\\sigma$")
+    return figure
+
+
+@style()
+def figure_selected_features(differences: Mapping[str, ArrayLike], *, keep: int) -> Figure:
+    """Draw the sorted mean differences of a batch and which of them τ selects (Sec. 3.2).
+
+    Args:
+        differences: title -> (K,) mean absolute difference of each feature element.
+        keep: how many of the smallest are selected.
+    """
+    figure = canvas(2.7 * len(differences) + 0.4, 2.6)
+    axes = figure.subplots(1, len(differences), squeeze=False, sharey=True)[0]
+    for ax, (title, values) in zip(axes, differences.items(), strict=True):
+        values = np.sort(require(values, ("K",), f"differences[{title!r}]"))
+        at = np.arange(len(values))
+        ax.bar(at[:keep], values[:keep], width=1, color=PALETTE[0], label="τ = 1, held alike")
+        ax.bar(at[keep:], values[keep:], width=1, color=PALETTE[1], label="τ = 0, free")
+        ax.set(title=title, xlabel="feature element, sorted")
+    axes[0].set_ylabel("mean |f(I) − f(Î)|")
+    _legend_below(figure, axes[0])
+    return figure

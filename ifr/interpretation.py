@@ -310,7 +310,8 @@ def consistency(
         groups: (N,) group of each image: its identity, or its yaw bin.
 
     Returns:
-        The mean over filters of the distance between a group's average location and the filter's, and
+        The mean over filters of the distance between a group's average location and the filter's,
+        and
         of the weighted spread around the group's, pixels.
     """
     overall, _ = average_locations(locations, weights)
@@ -343,7 +344,8 @@ def peak_shift(clean: np.ndarray, occluded: np.ndarray, covered: np.ndarray) -> 
 def part_filters(locations: np.ndarray, mesh: FaceMesh, *, margin: float = 4.0) -> dict:
     """Return the filters of eyes, mouth and nose by where they look on average (Sec. 4.4).
 
-    A filter belongs to a part when its average location lies in the part's box of frontal landmarks,
+    A filter belongs to a part when its average location lies in the part's box of frontal
+    landmarks,
     widened by ``margin``; where boxes overlap, to the part whose centre is nearer.
 
     Args:
@@ -385,7 +387,8 @@ def part_retrieval(
         filters: indices of the part's filters; all others are masked out.
 
     Returns:
-        hits (N,) float, whether the nearest other image is of the same person; and order (N, N - 1),
+        hits (N,) float, whether the nearest other image is of the same person; and order (N, N -
+        1),
         the other images from the most alike down.
 
     Raises:

@@ -57,7 +57,7 @@ def require_writable(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise OSError(
-            f"cannot write to {folder}: {error.strerror}; choose another place with the environment "
-            "variable IFR_HOME, or give this user the right to write there"
+            f"cannot write to {folder}: {error.strerror}; choose another place with the "
+            "environment variable IFR_HOME, or give this user the right to write there"
         ) from error
     return folder

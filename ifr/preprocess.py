@@ -21,7 +21,8 @@ def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP) ->
 
     Raises:
         TypeError: if the images are not uint8.
-        ValueError: for another shape, an offset outside the image, or a size that does not divide 96.
+        ValueError: for another shape, an offset outside the image, or a size that does not divide
+            96.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")

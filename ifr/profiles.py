@@ -37,7 +37,7 @@ class Variant:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def keep(self, filters: int) -> int:
-        """Return t, the number of features FAD holds alike, for a network of ``filters`` filters."""
+        """Return t, the number of features FAD holds alike among ``filters``."""
         return round(self.keep_share * filters)
 
 
@@ -136,7 +136,8 @@ PROFILES: dict[str, Profile] = {
             name="smoke",
             purpose="tests: every line of every notebook runs, no number means anything",
             faces=FacesPlan(
-                train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
+                train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10),
+                ar_identities=8
             ),
             network=Network(input_size=48, filters=32, width=0.125),
             optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
@@ -174,7 +175,8 @@ PROFILES: dict[str, Profile] = {
             ),
             network=Network(),
             optimisation=Optimisation(
-                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd", learning_rate=1e-3,
+                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd",
+                learning_rate=1e-3,
             ),
         ),
     )
@@ -204,5 +206,5 @@ def get_variant(name: str) -> Variant:
 
 
 def resized(profile: Profile, **changes) -> Profile:
-    """Return a copy of a profile with some fields of ``optimisation`` changed (for sweeps and tests)."""
+    """Return a copy of a profile with some fields of ``optimisation`` changed."""
     return replace(profile, optimisation=replace(profile.optimisation, **changes))

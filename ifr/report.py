@@ -1,4 +1,4 @@
-"""``index.html`` of a run: figures, tables and claims on one page that needs no server or network."""
+"""``index.html`` of a run: figures, tables and claims on one page, without server or network."""
 
 import json
 import os
@@ -16,7 +16,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 figure { margin: 2rem 0; } figure img { max-width: 100%; border: 1px solid #ddd; }
 figcaption { color: #444; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; margin: .5rem 0 1.5rem; }
-th, td { border-bottom: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align: top; }
+th, td { border-bottom: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align:
+top; }
 thead th { border-bottom: 2px solid #555; } nav a { margin-right: 1rem; }
 """
 
@@ -32,9 +33,11 @@ def write_index(folder: Path, profile: Profile) -> Path:
     body = [
         f"<h1>Towards Interpretable Face Recognition: run “{escape(profile.name)}”</h1>",
         f"<p>{escape(profile.purpose.capitalize())}. Code {escape(manifest['code'])}, seed "
-        f"{manifest['seed']}, {manifest['seconds'] / 60:.1f} min. Numbers marked “paper” are quoted; "
-        "all others were measured in this run on procedural faces.</p>",
-        '<nav><a href="#claims">Claims</a><a href="#figures">Figures</a><a href="#tables">Tables</a>'
+        f"{manifest['seed']}, {manifest['seconds'] / 60:.1f} min. "
+        "Numbers marked “paper” are quoted; all others "
+        "were measured in this run on procedural faces.</p>",
+        '<nav><a href="#claims">Claims</a><a href="#figures">Figures</a>'
+        '<a href="#tables">Tables</a>'
         '<a href="#notebooks">Notebooks</a><a href="manifest.json">Manifest</a></nav>',
         '<h2 id="claims">Claims of the paper</h2>', _claims(folder),
         '<h2 id="figures">Figures</h2>', *map(_figure, sorted((folder / "figures").glob("*.png"))),

@@ -69,7 +69,9 @@ def notebook_key(notebook: Path, run: Run) -> str:
     return digest.hexdigest()
 
 
-def execute(notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False) -> bool:
+def execute(
+    notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False
+) -> bool:
     """Execute one notebook into the results folder; return False when its result was current.
 
     A notebook that fails leaves ``NN_name.failed.ipynb`` to read and its last good result in place.
@@ -82,9 +84,8 @@ def execute(notebook: Path, run: Run, *, parameters: dict | None = None, force: 
     check_parameters(notebook, parameters)
     target = run.folder / notebook.name
     key = notebook_key(notebook, run)
-    if target.exists() and not force:
-        if nbformat.read(target, as_version=4).metadata.get("ifr", {}).get("key") == key:
-            return False
+    if target.exists() and not force and _key_of(target) == key:
+        return False
     failed = run.folder / f"{notebook.stem}.failed.ipynb"
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
     os.environ["IFR_PROGRESS"] = "0"  # bars belong in a terminal, not in a saved notebook
@@ -95,8 +96,8 @@ def execute(notebook: Path, run: Run, *, parameters: dict | None = None, force: 
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(
-            f"{notebook.name} stopped in cell {error.exec_count} with {error.ename}: {error.evalue}; "
-            f"open {failed} to see it"
+            f"{notebook.name} stopped in cell {error.exec_count} with {error.ename}: "
+            f"{error.evalue}; open {failed} to see it"
         ) from error
     executed = nbformat.read(failed, as_version=4)
     executed.metadata["ifr"] = {"key": key}
@@ -203,6 +204,10 @@ def peak_memory() -> int | None:
     unit = 1 if sys.platform == "darwin" else 1024
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(one).ru_maxrss for one in who) * unit
+
+
+def _key_of(executed: Path) -> str | None:
+    return nbformat.read(executed, as_version=4).metadata.get("ifr", {}).get("key")
 
 
 def _forget_this_machine(notebook) -> None:

@@ -137,7 +137,9 @@ class Run:
         boxes = None
         if occlusion is not None:
             synthetic = occlusion == "synthetic"
-            boxes = self.rectangles(len(faces)) if synthetic else np.tile(occlusion, (len(faces), 1))
+            boxes = (
+                self.rectangles(len(faces)) if synthetic else np.tile(occlusion, (len(faces), 1))
+            )
         for first in range(0, len(faces), 256):
             part = faces[first : first + 256]
             images = self.images(part)
@@ -200,9 +202,7 @@ class Run:
         """
         row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
         self._evidence = [
-            old
-            for old in self._evidence
-            if (old["claim"], old["quantity"]) != (claim, quantity)
+            old for old in self._evidence if (old["claim"], old["quantity"]) != (claim, quantity)
         ]
         self._evidence.append(dict(zip(EVIDENCE_COLUMNS, row, strict=True)))
         self.save_table(pd.DataFrame(self._evidence), f"evidence_{self.name[:2]}")

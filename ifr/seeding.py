@@ -23,11 +23,13 @@ def stream(seed: int, name: str, *indices: int) -> np.random.Generator:
         ValueError: if the seed or an index is negative.
     """
     if seed < 0 or any(index < 0 for index in indices):
-        raise ValueError(f"a stream needs seed and indices >= 0, got seed={seed}, indices={indices}")
+        raise ValueError(
+            f"a stream needs seed and indices >= 0, got seed={seed}, indices={indices}"
+        )
     tag = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     return np.random.default_rng([int(seed), tag, *(int(index) for index in indices)])
 
 
 def stream_seed(seed: int, name: str, *indices: int) -> int:
-    """Return a 63-bit integer seed drawn from the named stream, for libraries with their own generator."""
+    """Return a 63-bit seed from the named stream, for libraries with their own generator."""
     return int(stream(seed, name, *indices).integers(2**63))

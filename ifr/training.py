@@ -1,12 +1,14 @@
 """Training: one loop on Lightning Fabric for every variant, and train-or-load by content hash.
 
-Both branches of the Siamese network (Fig. 2) go through the network as one batch, clean faces first.
+Both branches of the Siamese network (Fig. 2) go through the network as one batch, clean faces
+first.
 Every random number of step ``s`` comes from streams named by ``s``, so a run that was cut short
 continues to the same weights as one that was not.
 """
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -59,9 +61,12 @@ def training_key(
     optimisation = asdict(profile.optimisation)
     for irrelevant in ("checkpoint_seconds",):
         del optimisation[irrelevant]
-    settings = {k: v for k, v in asdict(variant).items() if k != "title"}
+    settings = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
+    settings["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
+    template = mesh.FaceMesh.frontal(112).points.tolist()  # masks are drawn on it
     what = dict(network=asdict(profile.network), optimisation=optimisation, variant=settings,
-                seed=seed, data=data.fingerprint, start=start, code=code_hash([*CODE, Path(__file__)]))  # fmt: skip
+                seed=seed, data=data.fingerprint, start=start, template=template,
+                code=code_hash([*CODE, Path(__file__)]))  # fmt: skip
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -101,7 +106,9 @@ def batches(count: int, batch: int, steps: int, seed: int, first: int = 0) -> It
     """Yield the indices of each batch from step ``first`` on; every epoch is a new permutation."""
     per_epoch = count // batch
     if per_epoch == 0:
-        raise ValueError(f"a batch of {batch} faces needs at least as many images, the set has {count}")
+        raise ValueError(
+            f"a batch of {batch} faces needs at least as many images, the set has {count}"
+        )
     order, epoch_of_order = None, None
     for step in range(first, steps):
         epoch, place = divmod(step, per_epoch)
@@ -191,7 +198,8 @@ def loss_parts(
 def make_optimiser(model: InterpretableFaceNet, settings: Optimisation, steps: int):
     """Return the optimiser and its schedule: AdamW on one cycle, or the paper's SGD.
 
-    The paper trains by SGD at 1e-3, momentum 0.9, divided by 10 twice; we use AdamW with a one-cycle
+    The paper trains by SGD at 1e-3, momentum 0.9, divided by 10 twice; we use AdamW with a
+    one-cycle
     rate where the time is short; set ``optimiser="sgd"`` to match.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -264,6 +272,7 @@ def train(
     """
     settings = profile.optimisation
     steps = settings.pretrain_steps if variant.name == PRETRAIN.name else settings.steps
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces bf16 each time
     fabric = Fabric(accelerator="auto", devices=1, precision=precision_of(settings.precision))
     classes = int(data.identity.max()) + 1
     model = network_of(profile, variant, classes, seed)
@@ -301,7 +310,9 @@ def train(
                 _require_finite(values, variant, step)
                 history.append(dict(step=step) | values)
                 rate = len(images) * (bar.format_dict["rate"] or 0)
-                bar.set_postfix({k: f"{v:.2f}" for k, v in values.items()} | {"img/s": f"{rate:.0f}"})
+                bar.set_postfix(
+                    {k: f"{v:.2f}" for k, v in values.items()} | {"img/s": f"{rate:.0f}"}
+                )
             bar.update()
             if time.monotonic() - last_save > settings.checkpoint_seconds:
                 save(step)
@@ -327,7 +338,8 @@ def _resume(checkpoint: Path | None, state: dict, device: torch.device) -> tuple
             part.load_state_dict(saved[name])
     except Exception as error:
         raise ValueError(
-            f"cannot go on from the checkpoint {checkpoint}: {error}; delete it to train from the start"
+            f"cannot go on from the checkpoint {checkpoint}: {error}; "
+            "delete it to train from the start"
         ) from error
     return saved["step"], saved["history"]
 
@@ -346,7 +358,8 @@ def train_or_load(
 ) -> Trained:
     """Return the trained network of a variant: from disk when it was trained before, else train it.
 
-    A variant starts from the common pretrained base, which is trained or loaded first. The folder is
+    A variant starts from the common pretrained base, which is trained or loaded first. The folder
+    is
     named by the content hash of all that decides the weights: data, network, optimisation, losses,
     seed and code.
 

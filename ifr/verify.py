@@ -1,4 +1,4 @@
-"""Compare a fresh run with the committed reference run, table by table, within stated tolerances."""
+"""Compare a fresh run with the committed reference, table by table, within tolerances."""
 
 from dataclasses import dataclass
 from pathlib import Path

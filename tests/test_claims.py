@@ -8,7 +8,9 @@ from ifr.run import EVIDENCE_COLUMNS
 
 
 def leave(folder, rows, number="07"):
-    pd.DataFrame(rows, columns=EVIDENCE_COLUMNS).to_csv(folder / f"evidence_{number}.csv", index=False)
+    pd.DataFrame(rows, columns=EVIDENCE_COLUMNS).to_csv(
+        folder / f"evidence_{number}.csv", index=False
+    )
 
 
 def test_ids_run_from_c01_to_c26():

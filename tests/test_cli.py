@@ -7,7 +7,7 @@ import pytest
 from ifr import cli, paths
 from ifr.run import start
 
-VERBS = ("faces", "train", "evaluate", "figures", "reproduce", "verify", "doctor")
+VERBS = ("faces", "train", "evaluate", "figures", "reproduce", "verify", "doctor", "benchmark")
 
 
 def ifr(*arguments, home=None):

@@ -1,7 +1,5 @@
 """The face mesh against a plain loop, against scikit-image, and at its edges."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -199,22 +197,6 @@ def test_profile_views_fold_and_still_have_one_answer_everywhere():
     assert (weights > -1e-6).all()
     assert not MESH.folded(face)[triangles].any()
     np.testing.assert_allclose(MESH.place(triangles, weights, face), grid, atol=1e-9)
-
-
-def test_a_mini_batch_is_fast_enough():
-    faces, points = jittered(14, 64), np.random.default_rng(15).uniform(20, 70, (64, 4, 2))
-
-    def best(*arguments):
-        times = []
-        for _ in range(30):
-            start = time.perf_counter()
-            MESH.transfer(*arguments)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    # The bound is what a training step can spare; one free core takes 0.3 ms and 2.2 ms.
-    assert best(points[0], MESH.landmarks, faces) < 0.005
-    assert best(points, faces, MESH.landmarks) < 0.005
 
 
 @pytest.mark.parametrize(

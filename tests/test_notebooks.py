@@ -52,7 +52,8 @@ def test_every_notebook_ran_without_error(folder):
 
 @pytest.mark.parametrize(
     "name",
-    [f"figure_{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)] + ["figure_training_curves", "claims_overview"],
+    [f"figure_{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)]
+    + ["figure_training_curves", "claims_overview"],
 )
 def test_each_figure_is_drawn_as_png_and_pdf_with_its_numbers(folder, name):
     png = folder / "figures" / f"{name}.png"
@@ -69,7 +70,9 @@ def test_each_figure_is_drawn_as_png_and_pdf_with_its_numbers(folder, name):
 def test_each_table_holds_finite_figures_beside_the_papers(folder, name):
     table = pd.read_csv(folder / "tables" / f"{name}.csv")
     assert len(table) and any("paper" in column for column in table.columns)
-    own = table.select_dtypes("number")[[c for c in table.select_dtypes("number") if "paper" not in c]]
+    own = table.select_dtypes("number")[
+        [c for c in table.select_dtypes("number") if "paper" not in c]
+    ]
     assert len(own.columns) and np.isfinite(own.to_numpy()[:, 0]).all()
     for column in own.columns:
         if column.endswith("_percent"):
@@ -80,7 +83,9 @@ def test_rates_and_ranks_are_ordered_where_they_must_be(folder):
     table = pd.read_csv(folder / "tables" / "table_5.csv")
     wide = {c: table[c] for c in table.columns}
     strict = next(c for c in wide if "001" in c and "paper" not in c and "std" not in c)
-    loose = next(c for c in wide if "01" in c and "001" not in c and "paper" not in c and "std" not in c)
+    loose = next(
+        c for c in wide if "01" in c and "001" not in c and "paper" not in c and "std" not in c
+    )
     assert (wide[strict] <= wide[loose] + 1e-9).all()
 
 

@@ -27,7 +27,9 @@ def test_every_epoch_visits_each_image_once_in_a_new_order():
     first, second = np.concatenate(found[:4]), np.concatenate(found[4:])
     assert sorted(first) == sorted(second) == list(range(20))
     assert (first != second).any()
-    assert all((a == b).all() for a, b in zip(found[3:], batches(20, 5, 8, 0, first=3), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(found[3:], batches(20, 5, 8, 0, first=3), strict=True)
+    )
     with pytest.raises(ValueError, match="the set has 3"):
         next(batches(3, 5, 1, 0))
 
@@ -84,7 +86,7 @@ def test_a_checkpoint_of_another_network_is_refused(faces, tmp_path):
     with pytest.raises(Stopped):
         train(PRETRAIN, TINY, faces, checkpoint=checkpoint, stop_after=1, progress=False)
     wider = replace(TINY, network=replace(TINY.network, filters=40))
-    with pytest.raises(ValueError, match="cannot go on from the checkpoint .*checkpoint.pt"):
+    with pytest.raises(ValueError, match=r"cannot go on from the checkpoint .*checkpoint\.pt"):
         train(PRETRAIN, wider, faces, checkpoint=checkpoint, progress=False)
     checkpoint.write_bytes(b"cut short")
     with pytest.raises(ValueError, match="delete it"):
@@ -112,7 +114,9 @@ def test_train_or_load_trains_once_and_keys_on_what_matters(faces, smoke_home):
     other = resized(TINY, learning_rate=1e-4)
     seldom = resized(TINY, checkpoint_seconds=1.0)
     start = first.key
-    keys = [training.training_key(p, VARIANTS["sad"], 0, faces, start) for p in (TINY, other, seldom)]
+    keys = [
+        training.training_key(p, VARIANTS["sad"], 0, faces, start) for p in (TINY, other, seldom)
+    ]
     assert keys[0] == keys[2] != keys[1]
 
 

@@ -43,7 +43,8 @@ class TemplateSplit:
 def template_splits(faces: FaceSet, *, splits: int = SPLITS, seed: int = 0) -> list[TemplateSplit]:
     """Draw template splits, the stand-in for the ten splits of IJB-A.
 
-    Each split takes two thirds of the identities. A person's gallery template holds four clean images, the
+    Each split takes two thirds of the identities. A person's gallery template holds four clean
+    images, the
     other images are dealt into probe templates of one to three, clean and occluded ones apart.
 
     Args:
@@ -81,9 +82,7 @@ def _draw_split(faces: FaceSet, rng: np.random.Generator) -> TemplateSplit:
                 flags.append(flag)
     probe_ids = np.array(probe_ids)
     pairs = _draw_pairs(probe_ids, chosen, rng)
-    return TemplateSplit(
-        tuple(gallery), chosen, tuple(probes), probe_ids, np.array(flags), pairs
-    )
+    return TemplateSplit(tuple(gallery), chosen, tuple(probes), probe_ids, np.array(flags), pairs)
 
 
 def _deal(images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -280,7 +280,7 @@ def render_benchmark(images: int = 2000, *, workers: int | None = None) -> str:
 
 @cache
 def mean_frontal_face(identities: int = 60) -> np.ndarray:
-    """Return the mean of plain frontal faces, (112, 112, 3) uint8: the ground of Figures 5 and 7."""
+    """Return the mean of plain frontal faces, (112, 112, 3) uint8: the ground of Figure 5."""
     total = np.zeros((112, 112, 3))
     for found in _frontal_faces(identities):
         total += found.image

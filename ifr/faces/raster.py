@@ -19,6 +19,11 @@ def compiled(function):
         return numba.njit(**options)(function)
 
 
+def inlined(function):
+    """Paste ``function`` into the kernels that call it: passing arrays costs reference counts."""
+    return numba.njit(inline="always", error_model="numpy")(function)
+
+
 @compiled
 def blend(out, basis, scale, weights):
     """Add ``sum_k weights[k] * scale[k] * basis[k]`` to ``out``, skipping zero weights.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifr.faces.raster import compiled
+from ifr.faces.raster import compiled, inlined
 
 # A triangle's material, and its row in the material table.
 SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, STRANDS, BRIM = range(8)
@@ -99,20 +99,20 @@ class Target(NamedTuple):
     canonical: np.ndarray  # (H, W, 2) float32, 0..1 on skin
 
 
-@compiled
+@inlined
 def _clip(value):
     """Return the value limited to 0..1."""
     return min(max(value, ZERO), ONE)
 
 
-@compiled
+@inlined
 def _mix(values, corners, weights, k):
     """Return column ``k`` of per-vertex values at a point of a triangle."""
     a, b, c = corners
     return weights[0] * values[a, k] + weights[1] * values[b, k] + weights[2] * values[c, k]
 
 
-@compiled
+@inlined
 def _lookup(image, u, v):
     """Return the four bilinear values of a (S, S, 4) image at texel (u, v), clamped to it."""
     last = np.float32(image.shape[0] - 1.001)
@@ -123,16 +123,16 @@ def _lookup(image, u, v):
     d = fu * fv
     b, c = fu - d, fv - d
     a = ONE - fu - c
-    p, q, r, s = image[j, i], image[j, i + 1], image[j + 1, i], image[j + 1, i + 1]
+    x, y = i + 1, j + 1
     return (
-        a * p[0] + b * q[0] + c * r[0] + d * s[0],
-        a * p[1] + b * q[1] + c * r[1] + d * s[1],
-        a * p[2] + b * q[2] + c * r[2] + d * s[2],
-        a * p[3] + b * q[3] + c * r[3] + d * s[3],
+        a * image[j, i, 0] + b * image[j, x, 0] + c * image[y, i, 0] + d * image[y, x, 0],
+        a * image[j, i, 1] + b * image[j, x, 1] + c * image[y, i, 1] + d * image[y, x, 1],
+        a * image[j, i, 2] + b * image[j, x, 2] + c * image[y, i, 2] + d * image[y, x, 2],
+        a * image[j, i, 3] + b * image[j, x, 3] + c * image[y, i, 3] + d * image[y, x, 3],
     )
 
 
-@compiled
+@inlined
 def _lit(depth, x, y, z):
     """Return the share (0..1) of a 2 x 2 neighbourhood of a shadow map that the light reaches."""
     last = depth.shape[0] - 1
@@ -147,17 +147,17 @@ def _lit(depth, x, y, z):
     return share
 
 
-@compiled
+@inlined
 def _in_light_axes(mesh, lamps, corners, weights, nx, ny, nz):
     """Return a surface point in pixels and depth of the shadow maps, lifted off the surface."""
     lift = np.float32(0.03)
     x = _mix(mesh.position, corners, weights, 0) + lift * nx
     y = _mix(mesh.position, corners, weights, 1) + lift * ny
     z = _mix(mesh.position, corners, weights, 2) + lift * nz
-    m, d = lamps.to_light, lamps.directions[0]
+    m, d = lamps.to_light, lamps.directions
     # Slanting surfaces need more slack against shadowing themselves.
     slack = np.float32(0.03) + np.float32(0.05) * (
-        ONE - max(nx * d[0] + ny * d[1] + nz * d[2], ZERO)
+        ONE - max(nx * d[0, 0] + ny * d[0, 1] + nz * d[0, 2], ZERO)
     )
     return (
         m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
@@ -166,7 +166,7 @@ def _in_light_axes(mesh, lamps, corners, weights, nx, ny, nz):
     )
 
 
-@compiled
+@inlined
 def _fibre(maps, look, u, v):
     """Return the tone of hair at a texel: strands, or curls."""
     wrap = maps.detail.shape[1] - 1
@@ -175,7 +175,7 @@ def _fibre(maps, look, u, v):
     return ONE + look.streak * (straight + look.curl * (curly - straight))
 
 
-@compiled
+@inlined
 def _skin(maps, look, u, v, ear):
     """Return albedo, gloss, strand share and part of skin, hair, hat or clothing."""
     wide = maps.detail.shape[1]
@@ -210,38 +210,45 @@ def _skin(maps, look, u, v, ear):
     return r, g, b, specular, cover, part
 
 
-@compiled
-def _eyeball(row, look, x, y):
+@inlined
+def _eyeball(table, m, look, x, y):
     """Return albedo and gloss of an eye: pupil, iris with its dark ring, white."""
     dx, dy = x - look.gaze_x, y - look.gaze_y
     radius = sqrt(dx * dx + dy * dy)
     if radius < np.float32(0.2):
-        return np.float32(0.006), np.float32(0.006), np.float32(0.006), row[GLOSS]
+        return np.float32(0.006), np.float32(0.006), np.float32(0.006), table[m, GLOSS]
     if radius < look.iris_radius:
         tone = np.float32(0.85) - HALF * dy
         if radius > np.float32(0.84) * look.iris_radius:
             tone = np.float32(0.4)
-        return look.iris[0] * tone, look.iris[1] * tone, look.iris[2] * tone, row[GLOSS]
-    return row[RED], row[GREEN], row[BLUE], row[GLOSS]
+        return look.iris[0] * tone, look.iris[1] * tone, look.iris[2] * tone, table[m, GLOSS]
+    return table[m, RED], table[m, GREEN], table[m, BLUE], table[m, GLOSS]
 
 
-@compiled
-def _sheet(maps, look, row, m, u, v):
+@inlined
+def _sheet(maps, look, table, m, u, v):
     """Return albedo, gloss, strand share and part of teeth, hanging hair, brims and occluders."""
     if m == STRANDS:
         tone = _fibre(maps, look, u, v)
         return look.hair[0] * tone, look.hair[1] * tone, look.hair[2] * tone, ZERO, ONE, HAIR
     wrap = maps.detail.shape[1] - 1
-    tone = ONE + row[PATTERN] * maps.detail[FIBRES, int(v) & wrap, int(u) & wrap]
+    tone = ONE + table[m, PATTERN] * maps.detail[FIBRES, int(v) & wrap, int(u) & wrap]
     part = OCCLUDER
     if m <= TONGUE:
         part = MOUTH
     elif m == BRIM:
         part = HAT
-    return row[RED] * tone, row[GREEN] * tone, row[BLUE] * tone, row[GLOSS], ZERO, part
+    return (
+        table[m, RED] * tone,
+        table[m, GREEN] * tone,
+        table[m, BLUE] * tone,
+        table[m, GLOSS],
+        ZERO,
+        part,
+    )
 
 
-@compiled
+@inlined
 def _highlight(nx, ny, nz, dx, dy, dz, specular, sharp, strand):
     """Return the share of a light that glances off towards the camera."""
     hx, hy, hz = dx, dy, dz + ONE  # half way between light and camera
@@ -269,7 +276,7 @@ def _highlight(nx, ny, nz, dx, dy, dz, specular, sharp, strand):
     return share
 
 
-@compiled
+@inlined
 def _received(lamps, nx, ny, nz, key_lit, ambient, bleed):
     """Return the red, green and blue light that falls on a surface."""
     up = HALF + HALF * ny
@@ -277,35 +284,35 @@ def _received(lamps, nx, ny, nz, key_lit, ambient, bleed):
     r = (ground[0] + (sky[0] - ground[0]) * up) * ambient
     g = (ground[1] + (sky[1] - ground[1]) * up) * ambient
     b = (ground[2] + (sky[2] - ground[2]) * up) * ambient
+    directions, power = lamps.directions, lamps.intensities
     for k in range(lamps.directions.shape[0]):
-        direction, power = lamps.directions[k], lamps.intensities[k]
-        cosine = nx * direction[0] + ny * direction[1] + nz * direction[2]
+        cosine = nx * directions[k, 0] + ny * directions[k, 1] + nz * directions[k, 2]
         if cosine > -bleed[0]:
             # Only the key light casts shadows; the others reach hollows less.
             lit = key_lit if k == 0 else HALF + HALF * ambient
-            r += power[0] * max(ZERO, (cosine + bleed[0]) / (ONE + bleed[0])) * lit
-            g += power[1] * max(ZERO, (cosine + bleed[1]) / (ONE + bleed[1])) * lit
-            b += power[2] * max(ZERO, (cosine + bleed[2]) / (ONE + bleed[2])) * lit
+            r += power[k, 0] * max(ZERO, (cosine + bleed[0]) / (ONE + bleed[0])) * lit
+            g += power[k, 1] * max(ZERO, (cosine + bleed[1]) / (ONE + bleed[1])) * lit
+            b += power[k, 2] * max(ZERO, (cosine + bleed[2]) / (ONE + bleed[2])) * lit
     return r, g, b
 
 
-@compiled
+@inlined
 def _glanced(lamps, nx, ny, nz, key_lit, ambient, specular, sharp, sheen):
     """Return the red, green and blue light that glances off a surface towards the camera."""
     r, g, b = ZERO, ZERO, ZERO
+    directions, power = lamps.directions, lamps.intensities
     for k in range(lamps.directions.shape[0]):
-        dx, dy, dz = lamps.directions[k]
+        dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
         if nx * dx + ny * dy + nz * dz > 0:
             share = _highlight(nx, ny, nz, dx, dy, dz, specular, sharp, sheen)
             share *= (key_lit if k == 0 else HALF + HALF * ambient) * ambient
-            power = lamps.intensities[k]
-            r += share * power[0]
-            g += share * power[1]
-            b += share * power[2]
+            r += share * power[k, 0]
+            g += share * power[k, 1]
+            b += share * power[k, 2]
     return r, g, b
 
 
-@compiled
+@inlined
 def _uniform(target, material, m, y, x):
     """Return whether the 2 x 2 samples of a pixel lie on one smooth surface without fine detail."""
     if m in (LEFT_EYE, RIGHT_EYE):
@@ -389,12 +396,12 @@ def shade(target, mesh, maps, look, lamps, table, first_occluder):
             elif m in (LEFT_EYE, RIGHT_EYE):
                 eye_x = _mix(mesh.local, corners, weights, 0)
                 eye_y = _mix(mesh.local, corners, weights, 1)
-                r, g, b, specular = _eyeball(table[m], look, eye_x, eye_y)
+                r, g, b, specular = _eyeball(table, m, look, eye_x, eye_y)
                 # The upper lid and its lashes shade the ball.
                 lid = ONE - np.float32(1.1) * min(max(eye_y, ZERO), HALF)
                 ambient, part = (np.float32(0.35) + np.float32(0.65) * ambient) * lid, EYE
             else:
-                r, g, b, specular, strand, part = _sheet(maps, look, table[m], m, u, v)
+                r, g, b, specular, strand, part = _sheet(maps, look, table, m, u, v)
                 target.canonical[y, x, 0] = target.canonical[y, x, 1] = np.float32(np.nan)
 
             light = _received(lamps, nx, ny, nz, head_lit * occluder_lit, ambient, bleed)
