@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from ifr import seeding
 from ifr.datasets import FaceSet
-from ifr.evaluation import interval, resampled_counts
+from ifr.evaluation import bootstrap_mean, interval, resampled_counts
 from ifr.faces import build_identity, draw_shot, render
 from ifr.interpretation import (
     SIGNS,
@@ -16,6 +16,7 @@ from ifr.interpretation import (
     average_locations,
     consistency,
     distance_to_box,
+    part_retrieval,
     peak_locations,
 )
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
@@ -261,3 +262,43 @@ def resampled_consistency(
     people = int(identity.max()) + 1
     draws = resampled_counts(people, resamples, seed)
     return between(np.ones(people)), np.array([between(counts) for counts in draws])
+
+
+def retrieval_rate(
+    features: np.ndarray, identity: np.ndarray, filters: np.ndarray, *, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Return rank-1 by some filters alone with its 95 % interval over people drawn anew (Sec. 4.4).
+
+    Args:
+        features: (N, K), two images of each person.
+        identity: (N,) 0 to the number of people less one.
+        filters: indices; none at all gives NaN.
+        resamples: how often the queries' people are drawn anew; the images searched stay.
+        seed: of the named stream.
+
+    Returns:
+        Percent: the rate, and both ends of the interval.
+    """
+    if len(filters) == 0:
+        return (float("nan"),) * 3
+    hits = 100 * part_retrieval(features, identity, filters)[0]
+    draws = bootstrap_mean(hits, identity, resamples=resamples, seed=seed)
+    return (float(hits.mean()), *interval(draws))
+
+
+def random_filters_rate(
+    features: np.ndarray,
+    identity: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    draws: int = 20,
+) -> float:
+    """Return the mean rank-1 in percent of ``count`` filters drawn at random, NaN for none."""
+    if count == 0:
+        return float("nan")
+    rates = [
+        part_retrieval(features, identity, rng.choice(features.shape[1], count, replace=False))[0]
+        for _ in range(draws)
+    ]
+    return 100 * float(np.mean(rates))
