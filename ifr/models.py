@@ -101,6 +101,9 @@ class ConvUnit(nn.Module):
         stride: 1 or 2.
         norm: whether batch norm follows.
         activation: whether ELU follows.
+        new: draw the weights as the paper draws its new layers, from a truncated normal of standard
+            deviation 0.02. The paper takes its extractor over from a trained network; where ours is
+            trained from nothing, torch's own (Kaiming) weights learn faster: ``new=False``.
     """
 
     def __init__(
@@ -112,13 +115,15 @@ class ConvUnit(nn.Module):
         stride: int = 1,
         norm: bool = True,
         activation: bool = True,
+        new: bool = True,
     ):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
         # Torch's momentum is the share of the new batch: 1 - decay.
         self.norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1) if norm else None
         self.activation = activation
-        _draw_weights(self.conv)
+        if new:
+            _draw_weights(self.conv)
 
     def forward(self, maps: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
         """Apply the unit to (N, C, H, W); with ``size``, upsample to it after the convolution."""
@@ -174,7 +179,12 @@ class CasiaNet(nn.Module):
         for name, (_, stride) in EXTRACTOR.items():
             last = name == "conv53"  # released: neither batch norm nor ELU after conv53
             unit = ConvUnit(
-                inputs, channels[name], stride=stride, norm=not last, activation=not last
+                inputs,
+                channels[name],
+                stride=stride,
+                norm=not last,
+                activation=not last,
+                new=False,
             )
             self.add_module(name, unit)
             inputs = channels[name]

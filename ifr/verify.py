@@ -1,6 +1,7 @@
 """Compare a fresh run with the committed reference, table by table, within tolerances."""
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ RELATIVE = 0.5  # for quantities without a stated unit, with a floor of one
 # What depends on the machine or on chance alone, and is shown but not judged.
 UNJUDGED_COLUMNS = ("seconds", "images_per_second", "milliseconds", "low", "high", "std", "p_value",
                     "ms", "loss", "memory")  # fmt: skip
-UNJUDGED_TABLES = ("figure_training", "table_cost")
+# Costs, and tables with a row for each filter: filter 7 of one training is not filter 7 of another.
+UNJUDGED_TABLES = ("figure_training*", "loss_costs", "*_filters")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def compare_table(fresh: Path, reference: Path) -> list[Comparison]:
     if len(new) != len(old):
         note = f"{len(new)} rows, the reference has {len(old)}"
         return [Comparison(name, "", np.nan, np.nan, False, note)]
-    judged = not name.startswith(UNJUDGED_TABLES)
+    judged = not any(fnmatch(name, pattern) for pattern in UNJUDGED_TABLES)
     columns = [c for c in old.columns if pd.api.types.is_numeric_dtype(old[c])
                and old[c].dtype != bool]  # fmt: skip
     return [_compare_column(name, c, new, old, judged and not _unjudged(c)) for c in columns]

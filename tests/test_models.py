@@ -234,6 +234,13 @@ def test_dropout_acts_before_the_classifier_in_training_only():
     assert not torch.equal(model.train().classify(features), model.classifier(features))
 
 
+def test_the_feature_scale_acts_before_the_classifier_and_not_on_the_feature():
+    plain, scaled = tiny().eval(), tiny(feature_scale=4.0).eval()
+    images, features = draw(1, 3, 48, 48), draw(2, 16)
+    assert torch.allclose(scaled.classify(features), plain.classify(4 * features))
+    assert torch.equal(scaled(images), plain(images))
+
+
 def test_a_network_without_classifier():
     model = tiny(num_classes=None)
     assert model(draw(1, 3, 48, 48)).shape == (1, 16)
