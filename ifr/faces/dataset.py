@@ -22,6 +22,7 @@ from ifr.faces import OCCLUDERS, build_identity, draw_shot, render
 from ifr.hashing import code_hash
 from ifr.landmarks import mirror
 from ifr.paths import ASSETS, require_writable
+from ifr.profiles import FacesPlan
 from ifr.seeding import stream
 
 # First identity seed of each group; the groups are too far apart to meet.
@@ -42,27 +43,6 @@ AR_SHOTS: tuple[tuple[str, dict[str, str]], ...] = (
     *((f"{occluder} {light}", dict(expression="neutral", lighting=light, occluder=occluder))
       for occluder in ("sunglasses", "scarf") for light in ("even", "left", "right")),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FacesPlan:
-    """How many identities and shots each procedural set of a profile has.
-
-    Attributes:
-        train: (identities, shots each), without occluders.
-        closed_shots: further shots of the training identities, for closed-set accuracy.
-        validation: (identities, shots each) of people met nowhere else, for choices.
-        templates: (identities, shots each) held out, wide yaw, some with natural occluders.
-        ar_identities: people held out, 13 shots each as in the AR database.
-        seed: moves every identity to another one.
-    """
-
-    train: tuple[int, int]
-    closed_shots: int
-    validation: tuple[int, int]
-    templates: tuple[int, int]
-    ar_identities: int
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ def sets_for(plan: FacesPlan) -> list[SetSpec]:
 def renderer_hash() -> str:
     """Return a hash of all that decides a rendered face: the renderer's code and its assets."""
     here = Path(__file__).parent
-    sources = sorted(path for path in here.glob("*.py") if path.name != "quality.py")
+    sources = sorted(here.glob("*.py"))
     digest = hashlib.sha256(code_hash([*sources, here.parent / "landmarks.py"]).encode())
     digest.update((ASSETS / "head.npz").read_bytes())
     return digest.hexdigest()
