@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ifr.analysis import centred_interval
 from ifr.datasets.protocols import TemplateSplit, template_splits
 from ifr.evaluation import (
     CONDITIONS,
@@ -14,11 +15,47 @@ from ifr.evaluation import (
     bootstrap_templates,
     eer_over_draws,
     evaluate_templates,
+    roc,
+    verification_scores,
 )
 from ifr.profiles import get_variant
 from ifr.run import Run
 
 AR_OCCLUDERS = ("sunglasses", "scarf")
+PAPER_COLUMNS = tuple(f"paper_{measure}" for measure in MEASURES)
+# Quoted: TAR at FAR .01 and .001, rank-1 and rank-5 on IJB-A, percent (Tables 2, 4 and 5). The
+# paper gives two of the four for the ablations.
+PAPER_IJBA: dict[tuple[str, str], tuple[float, float, float, float]] = {
+    ("base", "clean"): (74.3, 49.0, 86.6, 94.2),
+    ("augmented", "clean"): (78.9, 56.6, 88.5, 94.9),
+    ("base", "synthetic"): (61.8, 39.1, 79.6, 91.4),
+    ("base", "natural"): (64.4, 40.7, 71.3, 81.6),
+    ("full_t130", "clean"): (79.0, np.nan, 89.5, np.nan),
+    ("full_t130", "synthetic"): (76.1, np.nan, 88.0, np.nan),
+    ("full_t130", "natural"): (66.2, np.nan, 73.0, np.nan),
+    ("full", "clean"): (79.2, np.nan, 89.4, np.nan),
+    ("full", "synthetic"): (76.1, np.nan, 88.0, np.nan),
+    ("full", "natural"): (66.5, np.nan, 72.3, np.nan),
+    ("full_t320", "clean"): (74.6, np.nan, 88.9, np.nan),
+    ("full_t320", "synthetic"): (71.8, np.nan, 87.5, np.nan),
+    ("full_t320", "natural"): (61.0, np.nan, 71.6, np.nan),
+    ("full_gaud", "clean"): (79.3, 60.2, 89.9, 95.6),
+    ("full_gaud", "synthetic"): (76.2, 55.5, 88.6, 95.0),
+    ("full_gaud", "natural"): (66.8, 48.3, 73.2, 82.3),
+    ("sad", "clean"): (78.1, np.nan, 88.1, np.nan),
+    ("sad", "synthetic"): (66.6, np.nan, 81.2, np.nan),
+    ("sad", "natural"): (64.2, np.nan, 71.0, np.nan),
+    ("fad", "clean"): (76.7, np.nan, 88.1, np.nan),
+    ("fad", "synthetic"): (75.2, np.nan, 85.1, np.nan),
+    ("fad", "natural"): (66.5, np.nan, 72.3, np.nan),
+}
+# Quoted: IJB-C, all and naturally occluded (Tables 6 and 4). "Ours" is one model in the paper.
+PAPER_IJBC: dict[tuple[str, str], tuple[float, float, float, float]] = {
+    ("base", "clean"): (87.1, 72.9, 74.1, 83.5),
+    ("full", "clean"): (89.2, 75.6, 77.6, 86.1),
+    ("base", "natural"): (83.3, 67.0, 72.1, 83.3),
+    ("full", "natural"): (83.8, 69.3, 74.5, 83.6),
+}
 
 
 def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
@@ -81,6 +118,63 @@ def template_table(
                 row[f"{measure}_std"] = found[measure].std(ddof=1)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def with_paper(
+    table: pd.DataFrame, quoted: dict[tuple[str, str], tuple[float, float, float, float]]
+) -> pd.DataFrame:
+    """Return a template table with the paper's figures beside ours, in columns ``paper_…``."""
+    keys = zip(table["variant"], table["condition"], strict=True)
+    rows = [quoted.get(key, (np.nan,) * len(MEASURES)) for key in keys]
+    return table.assign(**dict(zip(PAPER_COLUMNS, np.array(rows).T, strict=True)))
+
+
+def whole_table(run: Run, variants: Sequence[str], conditions: Sequence[str]) -> pd.DataFrame:
+    """Return the four measures with all held-out identities in one split, as IJB-C is tested."""
+    splits = template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)
+    rows = []
+    for name in variants:
+        for condition in conditions:
+            features, natural = condition_features(run, name, condition)
+            found = evaluate_templates(features, splits, natural=natural)
+            row = dict(variant=name, title=get_variant(name).title, condition=condition)
+            rows.append(row | found.iloc[0][list(MEASURES)].to_dict())
+    return pd.DataFrame(rows)
+
+
+def gain(
+    table: pd.DataFrame,
+    samples: dict[tuple[str, str], pd.DataFrame],
+    more: str,
+    less: str,
+    condition: str,
+    measure: str = MEASURES[0],
+) -> tuple[float, float, float]:
+    """Return by how many points one variant is above another, with its 95 % interval.
+
+    Args:
+        table: of :func:`template_table`.
+        samples: (variant, condition) -> :func:`template_samples`.
+        more: variant expected to be above.
+        less: the other.
+        condition: of both.
+        measure: a column.
+
+    Returns:
+        The difference of the means over splits, and both ends of the paired bootstrap interval.
+    """
+    rows = table.set_index(["variant", "condition"])[measure]
+    value = float(rows[more, condition] - rows[less, condition])
+    drawn = samples[more, condition][measure] - samples[less, condition][measure]
+    return value, *centred_interval(drawn.to_numpy(), value)
+
+
+def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return false and true accept rates with all held-out identities in one split."""
+    split = template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)[0]
+    features, natural = condition_features(run, variant, condition)
+    far, tar, _ = roc(*verification_scores(features, split, natural=natural))
+    return far, tar
 
 
 def template_samples(run: Run, variant: str, condition: str) -> pd.DataFrame:

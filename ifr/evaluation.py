@@ -301,6 +301,18 @@ def bootstrap_templates(
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
 
+def verification_scores(
+    features: np.ndarray,
+    split: TemplateSplit,
+    *,
+    natural: bool = False,
+    score: str = "mean_cosine",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores and the truth of a split's pairs, (P,) each; see ``evaluate_templates``."""
+    _, _, scores, same, _ = _compare(features, split, natural, score)
+    return scores, same
+
+
 def _compare(features: np.ndarray, split: TemplateSplit, natural: bool, score: str):
     """Return similarity (P', G), kept probes, and scores, truth and pairs of the kept pairs."""
     keep = np.flatnonzero(split.probe_occluded == natural)

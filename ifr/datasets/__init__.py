@@ -1,5 +1,6 @@
 """One form for every set of faces: memory-mapped arrays in a folder, with a fingerprint."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -62,14 +63,19 @@ class FaceSet:
 
 
 def _describe(which: slice | np.ndarray, count: int) -> str:
-    import hashlib
-
     rows = np.arange(count)[which]
     return hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
 def save_set(faces: FaceSet, folder: Path) -> None:
-    """Write a set under a temporary name and rename it into place."""
+    """Write a set under a temporary name and rename it into place.
+
+    Raises:
+        FileExistsError: if the folder is there already; sets are never overwritten.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists: delete it or choose another folder")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -96,17 +102,13 @@ def load_set(folder: Path) -> FaceSet:
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if it was written by another format, or a file is cut short.
+        ValueError: if its record cannot be read, it was written by another format, or a file is
+            cut short.
     """
     folder = Path(folder)
     if not (folder / "set.json").exists():
         raise FileNotFoundError(f"no data set at {folder}: run ifr faces to render it")
-    record = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-    if record["format"] != FORMAT:
-        raise ValueError(
-            f"{folder}: format {record['format']}, this version reads {FORMAT}; delete it and "
-            "render it again"
-        )
+    record = _read_record(folder)
     arrays = {}
     for file, size in record["bytes"].items():
         path = folder / file
@@ -122,3 +124,19 @@ def load_set(folder: Path) -> FaceSet:
     images, identity = (arrays.pop(name) for name in REQUIRED)
     landmarks = arrays.pop("landmarks", None)
     return FaceSet(record["name"], images, identity, landmarks, arrays, record["fingerprint"])
+
+
+def _read_record(folder: Path) -> dict:
+    """Read ``set.json``, or say what is wrong with it."""
+    path, remedy = folder / "set.json", f"delete {folder} and render it again"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = record["format"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is not the record of a data set; {remedy}") from None
+    if found != FORMAT:
+        raise ValueError(f"{folder}: format {found}, this version reads {FORMAT}; {remedy}")
+    missing = {"name", "fingerprint", "bytes"} - record.keys()
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
+    return record

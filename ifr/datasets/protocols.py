@@ -40,16 +40,19 @@ class TemplateSplit:
         return self.probe_ids[self.pairs[:, 0]] == self.gallery_ids[self.pairs[:, 1]]
 
 
-def template_splits(faces: FaceSet, *, splits: int = SPLITS, seed: int = 0) -> list[TemplateSplit]:
+def template_splits(
+    faces: FaceSet, *, splits: int = SPLITS, share: float = SHARE, seed: int = 0
+) -> list[TemplateSplit]:
     """Draw template splits, the stand-in for the ten splits of IJB-A.
 
     Each split takes two thirds of the identities. A person's gallery template holds four clean
-    images, the
-    other images are dealt into probe templates of one to three, clean and occluded ones apart.
+    images, the other images are dealt into probe templates of one to three, clean and occluded ones
+    apart.
 
     Args:
         faces: a held-out set with the attribute ``occluder``.
         splits: how many.
+        share: of the identities in each split; 1 for all of them.
         seed: of the named streams.
 
     Raises:
@@ -57,13 +60,13 @@ def template_splits(faces: FaceSet, *, splits: int = SPLITS, seed: int = 0) -> l
     """
     if "occluder" not in faces.attributes:
         raise ValueError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
-    return [_draw_split(faces, stream(seed, "protocol/templates", k)) for k in range(splits)]
+    return [_draw_split(faces, share, stream(seed, "protocol/templates", k)) for k in range(splits)]
 
 
-def _draw_split(faces: FaceSet, rng: np.random.Generator) -> TemplateSplit:
+def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> TemplateSplit:
     occluded = faces.attributes["occluder"] != "none"
     people = np.unique(faces.identity)
-    chosen = np.sort(rng.permutation(people)[: max(2, round(SHARE * len(people)))])
+    chosen = np.sort(rng.permutation(people)[: max(2, round(share * len(people)))])
     gallery, probes, probe_ids, flags = [], [], [], []
     for person in chosen:
         own = np.flatnonzero(faces.identity == person)

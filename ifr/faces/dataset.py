@@ -161,13 +161,17 @@ def render_set(
 
     Raises:
         Stopped: on Ctrl-C; what is rendered is kept.
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or is there without a complete set.
     """
     if (folder / "set.json").exists():
         return load_set(folder)
+    if folder.exists():
+        # Found before rendering: the rename at the end would fail, with all the work done.
+        raise FileExistsError(f"{folder} holds no complete data set: delete it and try again")
     require_writable(folder.parent)
     partial = folder.with_name(folder.name + ".partial")
     arrays, journal, done = _open_partial(spec, partial)
+    kept = len(done)
     todo = [index for index in range(spec.identities) if index not in done]
     bar = tqdm(total=spec.identities * spec.shots, initial=len(done) * spec.shots, unit="img",
                desc=f"rendering {spec.name}", disable=not progress, mininterval=1.0)  # fmt: skip
@@ -178,10 +182,13 @@ def render_set(
                 array[rows] = found[name]
             with open(journal, "a", encoding="utf-8") as file:
                 file.write(f"{index}\n")
+            kept += 1  # a disabled bar does not count
             bar.update(spec.shots)
     except KeyboardInterrupt:
-        kept = f"{bar.n} of {bar.total} images are kept; run the same command again to go on"
-        raise Stopped(f"stopped rendering {spec.name!r}: {kept}") from None
+        state = f"{kept * spec.shots} of {spec.identities * spec.shots} images are kept"
+        raise Stopped(
+            f"stopped rendering {spec.name!r}: {state}; run the same command again to go on"
+        ) from None
     finally:
         bar.close()
     for array in arrays.values():
