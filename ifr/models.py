@@ -389,24 +389,6 @@ def build_model(
     )
 
 
-def parameter_groups(model: InterpretableFaceNet, *, extractor_factor: float = 1.0) -> list[dict]:
-    """Split parameters for an optimiser: the extractor conv11 to conv53, and the new layers.
-
-    Args:
-        model: the network.
-        extractor_factor: recorded as ``lr_factor`` of the extractor's group, 1 for the new layers.
-
-    Returns:
-        Two dicts with ``name``, ``params`` and ``lr_factor``.
-    """
-    groups: dict[str, list] = {"extractor": [], "new": []}
-    for name, parameter in model.named_parameters():
-        layer = name.removeprefix("backbone.").split(".")[0]
-        groups["extractor" if layer in EXTRACTOR else "new"].append(parameter)
-    factors = {"extractor": extractor_factor, "new": 1.0}
-    return [dict(name=n, params=p, lr_factor=factors[n]) for n, p in groups.items()]
-
-
 def load_weights(
     model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str = "the given state"
 ) -> None:

@@ -10,7 +10,6 @@ from ifr.models import (
     build_model,
     large_magnitude_filter,
     load_weights,
-    parameter_groups,
     unit_columns,
 )
 
@@ -169,16 +168,17 @@ def test_a_zero_column_stays_zero_with_a_finite_gradient():
     assert (unit == 0).all() and torch.isfinite(maps.grad).all()
 
 
-def test_batch_norm_and_initial_weights_follow_the_released_code():
+def test_batch_norm_and_new_weights_follow_the_released_code():
     model = build_model(num_filters=64, width=0.25, num_classes=20)
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(norms) == 13 + 2 + 1  # every convolution but conv53
     assert {(m.eps, m.momentum) for m in norms} == {(1e-5, 0.1)}
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    everything = torch.cat([w.detach().flatten() for w in weights])
-    assert everything.abs().max() <= 0.04
+    named = {n.removeprefix("backbone."): p for n, p in model.named_parameters() if p.ndim > 1}
+    new = [p.detach().flatten() for n, p in named.items() if n.split(".")[0] not in EXTRACTOR]
+    assert len(new) == 4  # conv44, conv54, Ψ and the classifier
+    assert torch.cat(new).abs().max() <= 0.04
     # A normal cut at two standard deviations keeps 0.8796 of its spread.
-    assert everything.std().item() == pytest.approx(0.02 * 0.8796, rel=0.01)
+    assert torch.cat(new).std().item() == pytest.approx(0.02 * 0.8796, rel=0.01)
     assert not model.backbone.conv53.activation and not model.backbone.psi.activation
 
 
@@ -252,15 +252,6 @@ def test_a_network_without_classifier():
 def test_a_rate_outside_its_range_fails_when_building(rate):
     with pytest.raises(ValueError, match=r"rate must be in \[0, 1\)"):
         tiny(rate=rate)
-
-
-def test_parameters_split_into_extractor_and_new():
-    model = tiny()
-    extractor, new = parameter_groups(model, extractor_factor=0.1)
-    assert len(extractor["params"]) + len(new["params"]) == len(list(model.parameters()))
-    assert (extractor["lr_factor"], new["lr_factor"]) == (0.1, 1.0)
-    assert any(p is model.filters for p in new["params"])
-    assert any(p is model.backbone.conv53.conv.weight for p in extractor["params"])
 
 
 def test_the_extractor_alone_is_taken_over():
