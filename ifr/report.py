@@ -67,10 +67,12 @@ def _figure(path: Path) -> str:
         alt = image.info.get("Description", path.stem)
     name = path.stem.replace("_", " ").capitalize()
     source = f"figures/{path.name}"
+    link = f' (<a href="figures/{path.stem}.pdf">PDF</a>)'
+    pdf = link if path.with_suffix(".pdf").exists() else ""
     return (
         f'<figure id="{path.stem}"><a href="{source}"><img src="{source}" alt="{escape(alt)}" '
-        f'loading="lazy"></a><figcaption><b>{escape(name)}.</b> {escape(alt)} '
-        f'(<a href="figures/{path.stem}.pdf">PDF</a>)</figcaption></figure>'
+        f'loading="lazy"></a><figcaption><b>{escape(name)}.</b> {escape(alt)}'
+        f"{pdf}</figcaption></figure>"
     )
 
 
