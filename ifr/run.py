@@ -161,14 +161,13 @@ class Run:
             ]
         return torch.cat(parts).float()
 
-    def save_table(self, table: pd.DataFrame, name: str) -> Path:
-        """Write a table as CSV into ``tables/`` and return its path."""
+    def save_table(self, table: pd.DataFrame, name: str) -> None:
+        """Write a table as CSV into ``tables/``."""
         path = self.folder / "tables" / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         table.to_csv(temporary, index=False, float_format="%.6g")
         os.replace(temporary, path)
-        return path
 
     def save_figure(self, figure: Figure, name: str, *, alt: str) -> None:
         """Write a figure as PNG and PDF into ``figures/`` and show it in the notebook."""

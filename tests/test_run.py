@@ -39,7 +39,8 @@ def test_points_and_images_agree(run):
 
 
 def test_a_table_is_written_whole_and_evidence_is_replaced_not_repeated(run):
-    path = run.save_table(pd.DataFrame({"a": [1.23456789]}), "some")
+    run.save_table(pd.DataFrame({"a": [1.23456789]}), "some")
+    path = run.folder / "tables" / "some.csv"
     assert path.read_text() == "a\n1.23457\n"
     for value in (1.0, 2.0):
         run.evidence("C01", quantity="d", value=value, low=0, high=3, holds=True)

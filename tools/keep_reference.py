@@ -45,10 +45,13 @@ def jpeg_of(png: bytes) -> bytes:
 
 
 def reduce_notebook(path: Path) -> None:
-    """Show the large pictures of an executed notebook as JPEG."""
+    """Show the large pictures of an executed notebook as JPEG; drop warnings of its machine."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        for output in cell.get("outputs", ()):
+        if cell["cell_type"] != "code":
+            continue
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+        for output in cell["outputs"]:
             data = output.get("data", {})
             png = base64.b64decode("".join(data.get("image/png", "")))
             if len(png) > LARGE:
