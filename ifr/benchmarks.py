@@ -169,6 +169,32 @@ def gain(
     return value, *centred_interval(drawn.to_numpy(), value)
 
 
+def extra_gain(
+    table: pd.DataFrame,
+    samples: dict[tuple[str, str], pd.DataFrame],
+    more: str,
+    less: str,
+    condition: str,
+    measure: str = MEASURES[0],
+) -> tuple[float, float, float]:
+    """Return how much larger a gain is under occlusion than on clean faces, with its interval.
+
+    The arguments are those of :func:`gain`; the result is the gain under ``condition`` less
+    the gain on clean faces, in points.
+    """
+    under, clean = (gain(table, samples, more, less, c, measure)[0] for c in (condition, "clean"))
+    drawn = sum(
+        sign * samples[name, c][measure]
+        for sign, name, c in (
+            (1, more, condition),
+            (-1, less, condition),
+            (-1, more, "clean"),
+            (1, less, "clean"),
+        )
+    )
+    return under - clean, *centred_interval(drawn.to_numpy(), under - clean)
+
+
 def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarray, np.ndarray]:
     """Return false and true accept rates with all held-out identities in one split."""
     split = template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)[0]

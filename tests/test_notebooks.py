@@ -142,7 +142,8 @@ def test_an_unknown_parameter_is_refused(folder):
 
 
 def test_a_failing_notebook_is_named_and_keeps_the_last_good_result(folder, tmp_path):
-    bad = nbformat.v4.new_notebook()
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    bad = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     source = 'profile = "smoke"\nseed = 0'
     bad.cells = [
         nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
