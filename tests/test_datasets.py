@@ -1,6 +1,7 @@
 """Sets on disk and the template protocol: round trips, damage, and what a split promises."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def test_arrays_of_unlike_length_are_refused():
     faces = made_up(people=2, shots=3)
     with pytest.raises(ValueError, match="identity has 5 rows, there are 6 images"):
         FaceSet("odd", faces.images, faces.identity[:5], None)
+    with pytest.raises(ValueError, match="landmarks has 4 rows, there are 6 images"):
+        FaceSet("odd", faces.images, faces.identity, faces.landmarks[:4])
+    with pytest.raises(ValueError, match="yaw has 7 rows, there are 6 images"):
+        FaceSet("odd", faces.images, faces.identity, None, {"yaw": np.zeros(7)})
+
+
+def test_a_subset_of_a_subset_has_a_fingerprint_of_its_own():
+    faces = made_up(people=3, shots=4)
+    inner = faces[4:][2:5]
+    np.testing.assert_array_equal(inner.images, faces.images[6:9])
+    np.testing.assert_array_equal(inner.identity, faces.identity[6:9])
+    assert inner.fingerprint not in (faces[4:].fingerprint, faces[2:5].fingerprint)
+    # The order of the rows belongs to the content.
+    assert faces[np.array([0, 1])].fingerprint != faces[np.array([1, 0])].fingerprint
 
 
 def test_missing_folder(tmp_path):
@@ -92,6 +107,16 @@ def test_half_written_set_does_not_load(saved):
     (folder / "set.json").unlink()  # the record is written last
     with pytest.raises(FileNotFoundError, match="no data set at"):
         load_set(folder)
+
+
+def test_partial_folder_does_not_load_under_either_name(saved):
+    folder = saved[1]
+    partial = folder.with_name("set.partial")
+    folder.rename(partial)
+    (partial / "set.json").unlink()
+    for path in (folder, partial):
+        with pytest.raises(FileNotFoundError, match=f"no data set at {re.escape(str(path))}:"):
+            load_set(path)
 
 
 def test_missing_array(saved):
@@ -113,7 +138,8 @@ def test_truncated_array(saved):
 def test_other_format(saved):
     record = saved[1] / "set.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="format 99, this version reads 1"):
+    expected = f"{re.escape(str(saved[1]))}: format 99, this version reads 1"
+    with pytest.raises(ValueError, match=expected):
         load_set(saved[1])
 
 
@@ -145,6 +171,8 @@ def test_pairs_hold_the_mate_of_each_probe_and_no_pair_twice():
     assert (mates == 1).all()
     assert (~split.same).sum() == 6 * len(split.probes)
     assert split.pairs[:, 1].max() < len(split.gallery)
+    for (probe, gallery), same in zip(split.pairs, split.same, strict=True):
+        assert same == (split.probe_ids[probe] == split.gallery_ids[gallery])
 
 
 def test_splits_are_drawn_anew_from_the_seed():
@@ -171,6 +199,20 @@ def test_splits_need_occluders_and_clean_images():
     covered = faces.attributes | {"occluder": np.full(len(faces), "mask")}
     with pytest.raises(ValueError, match="has 0 clean images"):
         template_splits(FaceSet("covered", faces.images, faces.identity, None, covered))
+
+
+def test_two_clean_images_of_a_person_are_enough_and_one_is_not():
+    faces = made_up(people=3, shots=4)
+    for clean in (2, 1):
+        worn = np.tile(np.where(np.arange(4) < clean, "none", "hand"), 3)
+        few = FaceSet("few", faces.images, faces.identity, None, {"occluder": worn})
+        if clean == 1:
+            with pytest.raises(ValueError, match="has 1 clean images; a gallery"):
+                template_splits(few, splits=1, share=1)
+            continue
+        split = template_splits(few, splits=1, share=1)[0]
+        assert [len(images) for images in split.gallery] == [1, 1, 1]
+        assert np.unique(split.probe_ids[~split.probe_occluded]).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,31 @@ def test_interrupted_rendering_goes_on(whole, tmp_path, monkeypatch):
     assert content(folder) == content(whole[1])
 
 
+def test_stop_between_identities_goes_on(whole, tmp_path, monkeypatch):
+    folder, real, asked = tmp_path / "tiny", module._render_all, []
+
+    def stopped(spec, todo, workers):
+        yield next(real(spec, todo, workers))
+        raise KeyboardInterrupt
+
+    def counted(spec, todo, workers):
+        asked.extend(todo)
+        return real(spec, todo, workers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_render_all", stopped)
+        with pytest.raises(Stopped, match="3 of 12 images are kept"):
+            render_set(TINY, folder, workers=1, progress=False)
+    with pytest.raises(FileNotFoundError, match="no data set at"):
+        load_set(folder)
+    monkeypatch.setattr(module, "_render_all", counted)
+    render_set(TINY, folder, workers=1, progress=False)
+    assert asked == [1, 2, 3]
+    assert content(folder) == content(whole[1])
+    render_set(TINY, folder, workers=1, progress=False)
+    assert asked == [1, 2, 3]  # a finished set is loaded
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -167,6 +192,15 @@ def test_folder_and_fingerprint_follow_the_specification(tmp_path):
     assert fingerprint(TINY) == fingerprint(replace(TINY))
 
 
+def test_closed_shots_are_new_pictures_of_the_training_people(smoke_sets):
+    train, closed = smoke_sets["train"], smoke_sets["closed"]
+    seeds = [np.unique(one.attributes["identity_seed"]) for one in (train, closed)]
+    np.testing.assert_array_equal(*seeds)
+    assert not set(train.attributes["shot"]) & set(closed.attributes["shot"])
+    known = {image.tobytes() for image in train.images}
+    assert not any(image.tobytes() in known for image in closed.images)
+
+
 def test_training_shots_carry_no_occluder():
     train = sets_for(PROFILES["smoke"].faces)[0]
     options = [train.shot_options(person, shot)[1] for person in range(20) for shot in range(5)]
@@ -191,6 +225,12 @@ def test_ar_shots_follow_one_session(smoke_sets):
     np.testing.assert_array_equal(ar.attributes["condition"].reshape(people, 13), [names] * people)
     np.testing.assert_array_equal(ar.attributes["occluder"].reshape(people, 13), [kinds] * people)
     assert np.abs(ar.attributes["yaw"]).max() < 25
+
+
+def test_mean_frontal_landmarks_are_symmetric():
+    few = mean_frontal_landmarks(3)
+    assert few.shape == (68, 2) and few.dtype == np.float32
+    np.testing.assert_allclose(mirror(few, 112), few, atol=1e-3)
 
 
 def test_packaged_template_is_what_the_function_computes():
