@@ -102,9 +102,8 @@ def tar_at_far(
     """Return the true accept rate at a false accept rate, a share of 1.
 
     The paper does not say how it reads the curve, and the released code takes the nearest sample;
-    we
-    take the highest rate whose FAR is not above the one asked for; pass ``interpolate="nearest"``
-    to match the released code.
+    we take the highest rate whose FAR is not above the one asked for; pass
+    ``interpolate="nearest"`` to match the released code.
 
     Args:
         scores: (P,) similarities.
@@ -216,8 +215,7 @@ def template_similarity(
         gallery: image indices of each gallery template.
         score: ``"mean_cosine"``: cosine of the mean features (released for IJB-C), or
             ``"directional_min"``: less the mean of the two directional mean minimum cosine
-            distances
-            (released for IJB-A).
+            distances (released for IJB-A).
 
     Returns:
         (P, G).

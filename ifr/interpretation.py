@@ -311,8 +311,7 @@ def consistency(
 
     Returns:
         The mean over filters of the distance between a group's average location and the filter's,
-        and
-        of the weighted spread around the group's, pixels.
+        and of the weighted spread around the group's, pixels.
     """
     overall, _ = average_locations(locations, weights)
     between, within = [], []
@@ -387,9 +386,8 @@ def part_retrieval(
         filters: indices of the part's filters; all others are masked out.
 
     Returns:
-        hits (N,) float, whether the nearest other image is of the same person; and order (N, N -
-        1),
-        the other images from the most alike down.
+        hits (N,) float, whether the nearest other image is of the same person; and order
+        (N, N - 1), the other images from the most alike down.
 
     Raises:
         ValueError: if the part has no filter.
