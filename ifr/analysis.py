@@ -20,7 +20,8 @@ from ifr.interpretation import (
     peak_locations,
 )
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
-from ifr.run import CENTRE, Run
+from ifr.preprocess import CENTRE
+from ifr.run import Run
 
 BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 24 x 24 pixels
 TWIN_SHOT = 500_000  # shot number of the twins, which no data set reaches
@@ -29,13 +30,16 @@ TWIN_SHOT = 500_000  # shot number of the twins, which no data set reaches
 def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> FaceSet:
     """Return random faces of held-out people at all poses, without an occluder (Sec. 4.2).
 
+    Of a set that does not name occluders, such as photographs, any face may be drawn.
+
     Args:
         run: the run.
         count: how many; the profile's ``analysis_images`` if None, all there are if fewer.
         name: of the set.
     """
     everyone = run.data(name)
-    clean = np.flatnonzero(np.asarray(everyone.attributes["occluder"]) == "none")
+    worn = everyone.attributes.get("occluder", np.full(len(everyone), "none"))
+    clean = np.flatnonzero(np.asarray(worn) == "none")
     count = min(count or run.profile.analysis_images, len(clean))
     chosen = seeding.stream(run.seed, "analysis/faces").choice(clean, count, replace=False)
     return everyone[np.sort(chosen)]

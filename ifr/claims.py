@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ifr import paths
+
+REAL = "real"  # the profile on photographs
 HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not tested here"
 
 
@@ -200,6 +203,38 @@ def collect(tables: Path) -> pd.DataFrame:
     return pd.DataFrame(
         [_judge(claim, evidence[evidence["claim"] == claim.id]) for claim in CLAIMS]
     )
+
+
+def on_photographs(verdicts: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a run's verdicts beside those of the run on photographs.
+
+    Args:
+        verdicts: of :func:`collect`.
+
+    Returns:
+        Columns id, claim, here, photographs, measured_on_photographs, spread_on_photographs, for
+        the claims tested there; None when neither ``results/real/`` nor the committed reference
+        holds a run on photographs.
+    """
+    folders = (paths.results(REAL), paths.reference(REAL))
+    found = next((folder / "claims.csv" for folder in folders if _finished(folder)), None)
+    if found is None:
+        return None
+    real = pd.read_csv(found)
+    real = real[real["verdict"] != UNTESTED].rename(
+        columns={
+            "verdict": "photographs",
+            "measured": "measured_on_photographs",
+            "spread": "spread_on_photographs",
+        }
+    )
+    columns = ["id", "photographs", "measured_on_photographs", "spread_on_photographs"]
+    here = verdicts[["id", "claim", "verdict"]].rename(columns={"verdict": "here"})
+    return here.merge(real[columns], on="id")
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "manifest.json").exists() and (folder / "claims.csv").exists()
 
 
 def evidence_rows(tables: Path) -> pd.DataFrame:

@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
+from ifr import cli_data
 from ifr.errors import FORESEEN, Stopped
 
-PROFILE = Annotated[str, typer.Option(help="Run size: smoke, classroom, gpu or paper.")]
+PROFILE = Annotated[str, typer.Option(help="Run size: smoke, classroom, gpu, paper or real.")]
 SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Towards Interpretable Face Recognition (ICCV 2019), run, read and checked.",
 )  # fmt: skip
+
+
+app.add_typer(cli_data.app, name="data")
+app.command()(cli_data.protocol)
 
 
 @app.command()
@@ -27,10 +32,12 @@ def faces(
 ) -> None:
     """Render the data sets of a profile, or a contact sheet of 8 shots a person."""
     from ifr import paths
-    from ifr.faces.dataset import ensure_sets
+    from ifr.datasets.procedural import ensure_sets
     from ifr.profiles import get_profile
 
     plan = get_profile(profile).faces
+    if plan is None:
+        raise ValueError(f"profile {profile!r} is a run on photographs: it renders no faces")
     if sheet is not None:
         write_sheet(sheet, identities)
         print(f"wrote {sheet}")
@@ -59,15 +66,19 @@ def benchmark(
     images: Annotated[int, typer.Option(min=40, help="Faces to render.")] = 2000,
     profile: PROFILE = "classroom",
 ) -> None:
-    """Measure this machine: rendering, the mesh, and what the paper's losses add to a step."""
+    """Measure this machine: rendering, alignment, the mesh, the paper's losses, IJB-C's ROC."""
     from ifr.benchmark import loss_cost, mesh_cost
-    from ifr.faces.dataset import render_benchmark
+    from ifr.datasets.prepare import prepare_benchmark
+    from ifr.datasets.procedural import render_benchmark
+    from ifr.evaluation import ijbc_benchmark
     from ifr.profiles import get_profile
 
     chosen = get_profile(profile)
     print("faces:", render_benchmark(images))
+    print("align:", prepare_benchmark(images))
     print("mesh: ", mesh_cost())
     print("losses:", loss_cost(chosen))
+    print("IJB-C:", ijbc_benchmark())
 
 
 @app.command()
@@ -77,14 +88,19 @@ def train(
     ] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Train on this prepared set, not on the profile's own.")
+    ] = None,
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
+    from ifr.datasets import load_set
     from ifr.profiles import get_variant
     from ifr.run import start
 
     for name in variants or ():
         get_variant(name)  # refuse a wrong name before the first one is trained
     run = start("train", profile=profile, seed=seed)
+    run.training = None if data is None else load_set(data)
     for name in variants or run.profile.variants:
         run.trained(name)
 
@@ -132,7 +148,7 @@ def reproduce(
     seed: SEED = 0,
     force: Annotated[bool, typer.Option(help="Execute current notebooks again.")] = False,
 ) -> None:
-    """Render the faces, train every variant, execute every notebook."""
+    """Render or align the faces, train every variant, execute every notebook of the profile."""
     from ifr.reproduce import reproduce as run_all
 
     run_all(profile, seed=seed, force=force)

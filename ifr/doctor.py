@@ -9,7 +9,8 @@ import torch
 
 from ifr import __version__, paths
 from ifr.datasets import load_set
-from ifr.faces.dataset import set_folder, sets_for
+from ifr.datasets.photographs import find_folders
+from ifr.datasets.procedural import set_folder, sets_for
 from ifr.profiles import PROFILES
 from ifr.reproduce import PACKAGES
 from ifr.run import usable_cores
@@ -33,11 +34,21 @@ def report() -> list[tuple[str, str]]:
         ("disk", f"{disk.free / GIB:.1f} GiB free at {paths.home()}"),
     ]
     lines += [(f"package {name}", _version(name)) for name in PACKAGES]
+    lines.append(("photographs", _photographs_state()))
     for profile in PROFILES.values():
-        lines += [(f"data {profile.name}", _set_state(spec)) for spec in sets_for(profile.faces)]
+        specs = sets_for(profile.faces) if profile.faces else []
+        lines += [(f"data {profile.name}", _set_state(spec)) for spec in specs]
         done = (paths.results(profile.name) / "manifest.json").exists()
         lines.append((f"run {profile.name}", "finished" if done else "not run yet"))
     return lines
+
+
+def _photographs_state() -> str:
+    try:
+        lfw, training = find_folders(paths.real_faces())
+    except FileNotFoundError as error:
+        return f"none (not needed): {error}"
+    return f"LFW in {lfw}, training in {', '.join(training) or 'nothing'}"
 
 
 def _version(name: str) -> str:

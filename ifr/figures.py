@@ -365,6 +365,32 @@ def figure_table2(table: pd.DataFrame) -> Figure:
 
 
 @style()
+def figure_lfw(table: pd.DataFrame) -> Figure:
+    """Draw LFW's mean accuracy of each variant with the standard deviation over its folds.
+
+    Args:
+        table: columns title, condition, accuracy_percent, accuracy_percent_std.
+    """
+    columns = ("title", "condition", "accuracy_percent", "accuracy_percent_std")
+    require_columns(table, columns)
+    titles, conditions = (list(dict.fromkeys(table[name])) for name in ("title", "condition"))
+    figure = canvas(6, 0.42 * len(titles) + 1.3)
+    ax = figure.subplots()
+    for index, condition in enumerate(conditions):
+        rows = table[table["condition"] == condition].set_index("title").reindex(titles)
+        value, spread = rows["accuracy_percent"], rows["accuracy_percent_std"]
+        at = np.arange(len(titles)) + 0.22 * (index - (len(conditions) - 1) / 2)
+        _interval(ax, at, value, value - spread, value + spread, across=True, label=condition,
+                  marker=MARKERS[index], color=PALETTE[index])  # fmt: skip
+    ax.set_yticks(np.arange(len(titles)), titles)
+    ax.invert_yaxis()
+    ax.set(xlabel="accuracy over ten folds (percent; chance is 50)")
+    ax.grid(axis="x", alpha=0.4)
+    _legend_below(figure, ax)
+    return figure
+
+
+@style()
 def figure_ablation(
     table: pd.DataFrame, *, label: str = "percent", groups: str = "condition"
 ) -> Figure:

@@ -24,6 +24,21 @@ def data() -> Path:
     return home() / "data"
 
 
+def real_faces() -> Path:
+    """Return the folder of photographs, which lies outside the project.
+
+    Raises:
+        FileNotFoundError: if the environment variable ``IFR_REAL_FACES`` does not name it.
+    """
+    named = os.environ.get("IFR_REAL_FACES")
+    if not named:
+        raise FileNotFoundError(
+            "a run on photographs needs the environment variable IFR_REAL_FACES to name their "
+            "folder; data/README.md says what it holds"
+        )
+    return Path(named).expanduser().resolve()
+
+
 def models() -> Path:
     """Return the folder of trained networks and cached features."""
     return home() / "models"

@@ -8,21 +8,33 @@ CROP = 96  # side of the crop the paper's network takes (Table 1), pixels
 CENTRE = (STORED - CROP) // 2  # offset of the centre crop, used in every test
 
 
+def offset_range(size: int) -> int:
+    """Return how many offsets a crop has along each axis: 17, or 1 for the whole 112-pixel face."""
+    return STORED - _crop(size) + 1
+
+
+def centre_offset(size: int) -> int:
+    """Return the offset of the crop used in tests: 8, or 0 for the whole 112-pixel face."""
+    return (STORED - _crop(size)) // 2
+
+
 def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP) -> torch.Tensor:
-    """Crop 96×96 at the given offsets, average down to ``size``, and map 0..255 to [-1, 1].
+    """Crop at the given offsets, average down to ``size``, and map 0..255 to [-1, 1].
+
+    The crop is 96×96 (Table 1), or, for ``size`` 112, the whole face as ArcFace's networks take it.
 
     Args:
         images: (N, 112, 112, 3) uint8.
-        offsets: (N, 2) integers, x then y of the crop's upper left corner, each 0..16.
-        size: side of the network input; 96, or a whole fraction of it (48: means of 2×2 pixels).
+        offsets: (N, 2) integers, x then y of the crop's upper left corner, each 0..16; 0 for 112.
+        size: side of the network input: 112, or 96, or a whole fraction of it (48: means of 2×2
+            pixels).
 
     Returns:
         (N, 3, size, size) float32 on the images' device.
 
     Raises:
         TypeError: if the images are not uint8.
-        ValueError: for another shape, an offset outside the image, or a size that does not divide
-            96.
+        ValueError: for another shape, an offset outside the image, or another size.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
@@ -32,14 +44,15 @@ def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP) ->
             "align and resize them first"
         )
     _check(offsets, len(images), size)
-    place = torch.arange(CROP, device=images.device)
+    crop = _crop(size)
+    place = torch.arange(crop, device=images.device)
     offsets = offsets.to(images.device)
-    rows = (offsets[:, 1, None] + place)[:, :, None]  # (N, 96, 1)
-    columns = (offsets[:, 0, None] + place)[:, None, :]  # (N, 1, 96)
+    rows = (offsets[:, 1, None] + place)[:, :, None]  # (N, crop, 1)
+    columns = (offsets[:, 0, None] + place)[:, None, :]  # (N, 1, crop)
     index = torch.arange(len(images), device=images.device)[:, None, None]
-    crops = images[index, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, 96, 96)
-    if size != CROP:
-        crops = F.avg_pool2d(crops, CROP // size)
+    crops = images[index, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, crop, crop)
+    if size != crop:
+        crops = F.avg_pool2d(crops, crop // size)
     return crops.div_(127.5).sub_(1)
 
 
@@ -58,15 +71,22 @@ def to_network_points(
     """
     _check(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
-    return moved * (size / CROP)
+    return moved * (size / _crop(size))
+
+
+def _crop(size: int) -> int:
+    """Return the side of the crop that an input of this size is made from."""
+    if size == STORED:
+        return STORED
+    if size < 1 or CROP % size:
+        raise ValueError(f"size must be {STORED} or divide {CROP} (96, 48, 24, ...), got {size}")
+    return CROP
 
 
 def _check(offsets: torch.Tensor, count: int, size: int) -> None:
-    if size < 1 or CROP % size:
-        raise ValueError(f"size must divide {CROP} (96, 48, 24, ...), got {size}")
+    most = offset_range(size) - 1
     if tuple(offsets.shape) != (count, 2):
         raise ValueError(f"offsets must be ({count}, 2), x then y, got {tuple(offsets.shape)}")
-    if len(offsets) and (int(offsets.min()) < 0 or int(offsets.max()) > STORED - CROP):
-        raise ValueError(
-            f"offsets must be in 0..{STORED - CROP}, got {int(offsets.min())}..{int(offsets.max())}"
-        )
+    low, high = (int(offsets.min()), int(offsets.max())) if len(offsets) else (0, 0)
+    if low < 0 or high > most:
+        raise ValueError(f"offsets must be in 0..{most} for size {size}, got {low}..{high}")

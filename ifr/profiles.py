@@ -1,4 +1,4 @@
-"""The four run sizes, as data: every difference between runs is a field here, never a code path."""
+"""The run sizes, as data: every difference between runs is a field here, never a code path."""
 
 from dataclasses import asdict, dataclass, field, replace
 
@@ -27,6 +27,23 @@ class FacesPlan:
     templates: tuple[int, int]
     ar_identities: int
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class PhotographsPlan:
+    """Which photographs a run takes from the folder that IFR_REAL_FACES names.
+
+    Attributes:
+        least_images: identities with fewer images are not trained on.
+        held_out: one image in so many of a training identity is kept for closed-set accuracy.
+        identities: how many training identities at most, those with most images; None for all.
+        pairs: how many of LFW's pairs, spread over its folds; None for all 6,000.
+    """
+
+    least_images: int = 2
+    held_out: int = 8
+    identities: int | None = None
+    pairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +107,29 @@ MAIN = ("base", "augmented", "sad", "fad", "full")
 THRESHOLDS = ("full_t130", "full_t320", "full_gaud")
 RATES = ("full_lmf75", "full_lmf875")
 SWEEP = ("sad_r0", "sad_r10")
+PHOTOGRAPHS = ("base", "augmented", "sad", "full")
+
+PROCEDURAL_NOTEBOOKS = tuple(f"{number:02}" for number in range(13))
+PHOTOGRAPHS_NOTEBOOKS = ("14",)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Size of CASIA-Net. ``input_size`` 96, ``filters`` 320, ``width`` 1 is Table 1."""
+    """The network. ``input_size`` 96, ``filters`` 320, ``width`` 1 is CASIA-Net as in Table 1.
+
+    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``.
+    """
 
     input_size: int = 96
     filters: int = PAPER_FILTERS
-    width: float = 1.0
+    width: float = 1.0  # factor on the channels of CASIA-Net; the other backbones have 1
+    backbone: str = "casianet"
 
     def __post_init__(self) -> None:
-        if 96 % self.input_size or self.input_size % 8:
+        if self.input_size not in (112, 96, 48, 24):
             raise ValueError(
-                f"input_size must be 96, 48 or 24 (the 96-pixel crop is averaged down by a whole "
-                f"number and halved three times), got {self.input_size}"
+                f"input_size must be 112 (the whole aligned face), or 96, 48 or 24 (the 96-pixel "
+                f"crop, averaged down by a whole number), got {self.input_size}"
             )
 
 
@@ -133,9 +158,11 @@ class Profile:
 
     name: str
     purpose: str
-    faces: FacesPlan
+    faces: FacesPlan | None  # procedural faces, or None for a run on photographs
     network: Network
     optimisation: Optimisation
+    photographs: PhotographsPlan | None = None
+    notebooks: tuple[str, ...] = PROCEDURAL_NOTEBOOKS
     variants: tuple[str, ...] = MAIN + THRESHOLDS + RATES + SWEEP
     seeds: tuple[int, ...] = (0,)
     analysis_images: int = 1000  # faces behind Figures 5 to 7; the paper takes 1,000
@@ -199,6 +226,28 @@ PROFILES: dict[str, Profile] = {
                 pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd",
                 learning_rate=1e-3,
             ),
+        ),
+        Profile(
+            name="real",
+            purpose="photographs of real people: does what holds on procedural faces hold on them",
+            faces=None,
+            photographs=PhotographsPlan(),
+            notebooks=PHOTOGRAPHS_NOTEBOOKS,
+            network=Network(input_size=48, filters=160, width=0.5),
+            optimisation=Optimisation(pretrain_steps=3000, steps=1200, feature_scale=4.0),
+            variants=PHOTOGRAPHS,
+        ),
+        Profile(
+            name="real_smoke",
+            purpose="tests: every line of the run on photographs, no number means anything",
+            faces=None,
+            photographs=PhotographsPlan(held_out=4, identities=12, pairs=60),
+            notebooks=PHOTOGRAPHS_NOTEBOOKS,
+            network=Network(input_size=48, filters=32, width=0.125),
+            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
+            variants=PHOTOGRAPHS,
+            analysis_images=60,
+            bootstrap=50,
         ),
     )
 }  # fmt: skip

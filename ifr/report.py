@@ -30,12 +30,13 @@ def write_index(folder: Path, profile: Profile) -> Path:
         profile: the run size, for the heading.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    faces = "procedural faces" if profile.faces else "photographs"
     body = [
         f"<h1>Towards Interpretable Face Recognition: run “{escape(profile.name)}”</h1>",
         f"<p>{escape(profile.purpose.capitalize())}. Code {escape(manifest['code'])}, seed "
         f"{manifest['seed']}, {manifest['seconds'] / 60:.1f} min. "
         "Numbers marked “paper” are quoted; all others "
-        "were measured in this run on procedural faces.</p>",
+        f"were measured in this run on {faces}.</p>",
         '<nav><a href="#claims">Claims</a><a href="#figures">Figures</a>'
         '<a href="#tables">Tables</a>'
         '<a href="#notebooks">Notebooks</a><a href="manifest.json">Manifest</a></nav>',

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -28,8 +29,11 @@ PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "sc
 ARTEFACTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
 
 
-def numbered_notebooks() -> list[Path]:
+def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
     """Return the numbered notebooks in order.
+
+    Args:
+        numbers: those of a profile, such as ``("00", "01")``; None for all.
 
     Raises:
         FileNotFoundError: when there are none, as outside a checkout.
@@ -40,7 +44,7 @@ def numbered_notebooks() -> list[Path]:
             f"no numbered notebooks in {paths.notebooks()}: run from a checkout of the project, or "
             "set IFR_HOME to one"
         )
-    return found
+    return [path for path in found if numbers is None or path.name[:2] in numbers]
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
@@ -108,7 +112,7 @@ def execute(
 
 
 def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False) -> Path:
-    """Render the faces, train every variant, execute every notebook; return the results folder.
+    """Get the faces, train every variant, execute the profile's notebooks; return the results.
 
     What is already there and current is kept, so a run cut short continues where it stopped.
 
@@ -126,7 +130,7 @@ def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False)
     for variant in run.profile.variants:
         run.trained(variant)
     stages["training"] = time.monotonic() - began - stages["faces"]
-    for notebook in numbered_notebooks():
+    for notebook in numbered_notebooks(run.profile.notebooks):
         at = time.monotonic()
         done = "executed" if execute(notebook, run, force=force) else "kept, nothing changed"
         stages[notebook.stem] = time.monotonic() - at

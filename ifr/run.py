@@ -17,16 +17,15 @@ from matplotlib.figure import Figure
 
 from ifr import figures, paths, seeding
 from ifr.datasets import FaceSet
+from ifr.datasets.procedural import ensure_sets, mean_frontal_face
 from ifr.evaluation import extract_features
-from ifr.faces.dataset import ensure_sets, mean_frontal_face
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import draw_rectangle, occlude
-from ifr.preprocess import to_network, to_network_points
+from ifr.preprocess import CENTRE, centre_offset, to_network, to_network_points
 from ifr.profiles import Profile, get_profile, get_variant
 from ifr.training import Trained, train_or_load
 
-CENTRE = 8  # offset of the centre 96-pixel crop in the 112-pixel face
 EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
 
 
@@ -39,17 +38,26 @@ class Run:
     seed: int
     folder: Path
     progress: bool = True
+    training: FaceSet | None = None  # trained on in place of the profile's own set
     began: float = field(default_factory=time.monotonic)
     _trained: dict[str, Trained] = field(default_factory=dict)
     _evidence: list[dict] = field(default_factory=list)
 
     @cached_property
     def sets(self) -> dict[str, FaceSet]:
-        """All procedural sets of the profile, rendered on first use."""
+        """All sets of the profile: procedural faces, rendered on first use, or photographs."""
+        if self.profile.photographs is not None:
+            from ifr.datasets.photographs import ensure_photographs
+
+            return ensure_photographs(
+                self.profile.photographs, paths.real_faces(), paths.data(), progress=self.progress
+            )
         return ensure_sets(self.profile.faces, paths.data(), progress=self.progress)
 
     def data(self, name: str) -> FaceSet:
-        """Return one set: ``train``, ``closed``, ``validation``, ``templates`` or ``ar``."""
+        """Return one set: such as ``train``, ``closed``, ``templates`` or ``lfw``."""
+        if name == "train" and self.training is not None:
+            return self.training
         if name not in self.sets:
             raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(self.sets)}")
         return self.sets[name]
@@ -91,11 +99,11 @@ class Run:
     def images(self, faces: FaceSet) -> torch.Tensor:
         """Return the centre crop of faces as network input, (N, 3, S, S) in [-1, 1]."""
         stored = torch.from_numpy(np.array(faces.images))
-        return to_network(stored, torch.full((len(faces), 2), CENTRE), self.size)
+        return to_network(stored, torch.full((len(faces), 2), centre_offset(self.size)), self.size)
 
     def points(self, faces: FaceSet) -> torch.Tensor:
         """Return landmarks in the frame of the network input, (N, 68, 2)."""
-        offsets = torch.full((len(faces), 2), CENTRE)
+        offsets = torch.full((len(faces), 2), centre_offset(self.size))
         return to_network_points(torch.from_numpy(np.array(faces.landmarks)), offsets, self.size)
 
     def points96(self, faces: FaceSet) -> np.ndarray:
@@ -212,7 +220,7 @@ def start(name: str, *, profile: str, seed: int = 0) -> Run:
 
     Args:
         name: of the notebook, such as ``"06_ablations"``.
-        profile: ``smoke``, ``classroom``, ``gpu`` or ``paper``.
+        profile: a name in ``ifr.profiles.PROFILES``.
         seed: of every random draw of the run.
 
     Raises:

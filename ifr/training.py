@@ -31,14 +31,17 @@ from ifr.hashing import code_hash
 from ifr.landmarks import check_landmarks
 from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.occlusion import draw_rectangle, occlude
-from ifr.preprocess import to_network, to_network_points
+from ifr.preprocess import offset_range, to_network, to_network_points
 from ifr.profiles import Optimisation, Profile, Variant, get_variant
 
 # The code that decides a network's weights.
-CODE = [Path(module.__file__) for module in
-        (landmarks_module, losses, mesh, models, occlusion, preprocess, seeding)]  # fmt: skip
+CODE = [
+    *(Path(module.__file__) for module in
+      (landmarks_module, losses, mesh, occlusion, preprocess, seeding)),
+    *sorted(Path(models.__file__).parent.glob("*.py")),
+]  # fmt: skip
 PRETRAIN = Variant("pretrain", "Common pretrained base")
-CROP_RANGE = 17  # offsets 0..16 of the 96-pixel crop inside the 112-pixel face
+RESIDENT_BYTES = 4 << 30  # a larger set stays on disk, and each batch is read from there
 BATCH_NORM_FACES = 512  # faces the batch-norm statistics are set on after training
 
 
@@ -91,15 +94,21 @@ def precision_of(choice: str) -> str:
     return known[choice]
 
 
+def network_settings(profile: Profile, variant: Variant, classes: int) -> dict:
+    """Return the arguments of ``build_model`` for a variant: what a checkpoint needs to be read."""
+    network, settings = profile.network, profile.optimisation
+    return dict(
+        backbone=network.backbone, num_filters=network.filters, width=network.width,
+        rate=variant.lmf_rate, num_classes=classes, dropout=settings.dropout,
+        feature_scale=settings.feature_scale,
+    )  # fmt: skip
+
+
 def network_of(profile: Profile, variant: Variant, classes: int, seed: int) -> InterpretableFaceNet:
     """Build the network of a variant with its initial weights drawn from the named stream."""
-    network, settings = profile.network, profile.optimisation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.stream_seed(seed, "training/initial weights"))
-        return build_model(
-            num_filters=network.filters, width=network.width, rate=variant.lmf_rate,
-            num_classes=classes, dropout=settings.dropout, feature_scale=settings.feature_scale,
-        )  # fmt: skip
+        return build_model(**network_settings(profile, variant, classes))
 
 
 def batches(count: int, batch: int, steps: int, seed: int, first: int = 0) -> Iterator[np.ndarray]:
@@ -122,10 +131,19 @@ class Batcher:
     """Turns indices into network input on the device: crop, scale, and the occluded twins."""
 
     def __init__(self, data: FaceSet, variant: Variant, size: int, seed: int, device: torch.device):
-        check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}")
-        self.images = torch.from_numpy(np.array(data.images)).to(device)
+        self.stored = data.images
+        self.images = self.landmarks = None
+        if data.images.nbytes <= RESIDENT_BYTES:
+            self.images = torch.from_numpy(np.array(data.images)).to(device)
         self.labels = torch.from_numpy(np.array(data.identity)).to(device)
-        self.landmarks = torch.from_numpy(np.array(data.landmarks)).to(device)
+        if variant.occlusion is not None:
+            if data.landmarks is None:
+                raise ValueError(
+                    f"set {data.name!r} has no landmarks to warp the occlusion of {variant.name!r} "
+                    "by: prepare it with landmarks, or train a variant without occlusion"
+                )
+            check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}")
+            self.landmarks = torch.from_numpy(np.array(data.landmarks)).to(device)
         self.mesh = mesh.FaceMesh.frontal(112).crop(offset=8, size=96)
         self.variant, self.size, self.seed, self.device = variant, size, seed, device
 
@@ -133,14 +151,20 @@ class Batcher:
         """Return images (N or 2N, 3, size, size), clean first, and the labels (N,)."""
         rows = torch.from_numpy(indices).to(self.device)
         crops = seeding.stream(self.seed, "training/crops", step)
-        offsets = torch.from_numpy(crops.integers(0, CROP_RANGE, (len(indices), 2)))
+        offsets = torch.from_numpy(crops.integers(0, offset_range(self.size), (len(indices), 2)))
         offsets = offsets.to(self.device)
-        clean = to_network(self.images[rows], offsets, self.size)
+        clean = to_network(self.pixels(indices), offsets, self.size)
         if self.variant.occlusion is None:
             return clean, self.labels[rows]
         points = to_network_points(self.landmarks[rows], offsets, self.size)
         twins = self.occluded(clean, points, step)
         return torch.cat([clean, twins]), self.labels[rows]
+
+    def pixels(self, indices: np.ndarray) -> torch.Tensor:
+        """Return the stored faces (N, 112, 112, 3) uint8, from memory or from disk."""
+        if self.images is not None:
+            return self.images[torch.from_numpy(indices).to(self.device)]
+        return torch.from_numpy(np.asarray(self.stored[indices])).to(self.device)
 
     def occluded(self, images: torch.Tensor, points: torch.Tensor, step: int) -> torch.Tensor:
         """Return the twins: one normalised rectangle a batch, warped to every face (Sec. 3.3)."""
@@ -199,8 +223,7 @@ def make_optimiser(model: InterpretableFaceNet, settings: Optimisation, steps: i
     """Return the optimiser and its schedule: AdamW on one cycle, or the paper's SGD.
 
     The paper trains by SGD at 1e-3, momentum 0.9, divided by 10 twice; we use AdamW with a
-    one-cycle
-    rate where the time is short; set ``optimiser="sgd"`` to match.
+    one-cycle rate where the time is short; set ``optimiser="sgd"`` to match.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if settings.optimiser == "sgd":
@@ -359,9 +382,8 @@ def train_or_load(
     """Return the trained network of a variant: from disk when it was trained before, else train it.
 
     A variant starts from the common pretrained base, which is trained or loaded first. The folder
-    is
-    named by the content hash of all that decides the weights: data, network, optimisation, losses,
-    seed and code.
+    is named by the content hash of all that decides the weights: data, network, optimisation,
+    losses, seed and code.
 
     Args:
         name: a key of ``ifr.profiles.VARIANTS``, or ``"pretrain"``.
@@ -395,7 +417,9 @@ def train_or_load(
     save_file(state, weights.with_suffix(".partial"))
     os.replace(weights.with_suffix(".partial"), weights)
     facts = dict(variant=name, key=key, seed=seed, seconds=seconds, data=data.fingerprint,
-                 start=start and start_key, history=history.to_dict("records"))  # fmt: skip
+                 start=start and start_key, network=network_settings(profile, variant, classes),
+                 input_size=profile.network.input_size,
+                 history=history.to_dict("records"))  # fmt: skip
     record.with_suffix(".partial").write_text(json.dumps(facts))
     os.replace(record.with_suffix(".partial"), record)
     checkpoint.unlink(missing_ok=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("IFR_PROGRESS", "0")
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ifr import paths
-from ifr.faces.dataset import ensure_sets
+from ifr.datasets.procedural import ensure_sets
 from ifr.profiles import get_profile
 
 
@@ -39,3 +41,44 @@ def real_faces():
     if not folder:
         pytest.skip("IFR_REAL_FACES names no folder of photographs; data/README.md says how")
     return Path(folder)
+
+
+def write_people(root, faces, names, quality=95):
+    """Write a set as ROOT/name/name_0001.jpg; return the relative names in the set's order."""
+    written, seen = [], {}
+    for image, who in zip(faces.images, faces.identity, strict=True):
+        name = names[int(who)]
+        seen[name] = seen.get(name, 0) + 1
+        relative = f"{name}/{name}_{seen[name]:04d}.jpg"
+        (root / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(image)).save(root / relative, quality=quality)
+        written.append(relative)
+    return written
+
+
+@pytest.fixture(scope="session")
+def photographs_root(smoke_sets, tmp_path_factory):
+    """A folder laid out as IFR_REAL_FACES, of procedural faces: LFW with ten folds, one more set.
+
+    LFW's people are those of ``templates`` and ``ar``, two in each fold, and those of
+    ``validation``, whom no pair shows.
+    """
+    root = tmp_path_factory.mktemp("photographs of people")
+    files, points = [], []
+    for group in ("templates", "ar", "validation"):
+        faces = smoke_sets[group]
+        names = [f"{group}_{who}" for who in range(int(faces.identity.max()) + 1)]
+        files += write_people(root / "lfw112", faces, names)
+        points.append(np.asarray(faces.landmarks))
+    np.savez(root / "lfw112_landmarks68.npz", names=files, landmarks=np.concatenate(points))
+    train = smoke_sets["train"]
+    files = write_people(root / "people112", train, [f"{who:04d}" for who in range(12)])
+    np.savez(root / "people112_landmarks68.npz", names=files, landmarks=np.asarray(train.landmarks))
+    people = [f"templates_{k}" for k in range(12)] + [f"ar_{k}" for k in range(8)]
+    lines = ["10\t3"]
+    for fold in range(10):
+        a, b = people[2 * fold : 2 * fold + 2]
+        lines += [f"{a}\t1\t2", f"{a}\t3\t4", f"{b}\t1\t2"]
+        lines += [f"{a}\t{k}\t{b}\t{k}" for k in (1, 2, 3)]
+    (root / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root

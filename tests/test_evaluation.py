@@ -187,7 +187,7 @@ def test_a_bootstrap_that_draws_everyone_once_is_the_measure_itself(held_out, mo
     faces, features = held_out
     splits = template_splits(faces, splits=3)
     ones = lambda people, resamples, seed: np.ones((resamples, people), int)  # noqa: E731
-    monkeypatch.setattr("ifr.evaluation.resampled_counts", ones)
+    monkeypatch.setattr("ifr.evaluation.procedural.resampled_counts", ones)
     drawn = bootstrap_templates(features, splits, resamples=2)
     expected = evaluate_templates(features, splits)[list(MEASURES)].mean()
     np.testing.assert_allclose(drawn.to_numpy(), np.tile(expected.to_numpy(), (2, 1)))

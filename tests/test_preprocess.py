@@ -39,7 +39,7 @@ def test_bad_input_is_refused():
         to_network(good.float(), offsets)
     with pytest.raises(ValueError, match="aligned faces"):
         to_network(good[:, :100], offsets)
-    with pytest.raises(ValueError, match="size must divide 96"):
+    with pytest.raises(ValueError, match="size must be 112 or divide 96"):
         to_network(good, offsets, 50)
     with pytest.raises(ValueError, match=r"0\.\.16"):
         to_network(good, offsets + 9)

@@ -21,7 +21,7 @@ from ifr.errors import Stopped
 from ifr.faces import OCCLUDERS, build_identity, draw_shot, render
 from ifr.hashing import code_hash
 from ifr.landmarks import mirror
-from ifr.paths import ASSETS, require_writable
+from ifr.paths import ASSETS, PACKAGE, require_writable
 from ifr.profiles import FacesPlan
 from ifr.seeding import stream
 
@@ -86,9 +86,8 @@ def sets_for(plan: FacesPlan) -> list[SetSpec]:
 @cache
 def renderer_hash() -> str:
     """Return a hash of all that decides a rendered face: the renderer's code and its assets."""
-    here = Path(__file__).parent
-    sources = sorted(here.glob("*.py"))
-    digest = hashlib.sha256(code_hash([*sources, here.parent / "landmarks.py"]).encode())
+    sources = [*sorted((PACKAGE / "faces").glob("*.py")), PACKAGE / "landmarks.py"]
+    digest = hashlib.sha256(code_hash([*sources, Path(__file__)]).encode())
     digest.update((ASSETS / "head.npz").read_bytes())
     return digest.hexdigest()
 

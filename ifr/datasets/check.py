@@ -1,0 +1,187 @@
+"""Check a data set on disk: what is there, what was published, what is missing at what cost."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ifr.datasets.ar import read_ar
+from ifr.datasets.bins import read_bin
+from ifr.datasets.folder import read_folder
+from ifr.datasets.ijba import IjbaProtocol, read_ijba
+from ifr.datasets.ijbc import IjbcProtocol, read_ijbc
+from ifr.datasets.images import UnreadableImage
+from ifr.datasets.lfw import read_lfw
+from ifr.datasets.pairs import PairList
+from ifr.datasets.reading import Problem, Reading
+from ifr.datasets.recordio import read_recordio
+from ifr.datasets.templates import Templates
+
+READERS: dict[str, Callable[[Path], Reading]] = {
+    "folder": read_folder,
+    "recordio": read_recordio,
+    "lfw": read_lfw,
+    "lfw-bin": read_bin,
+    "ijba": read_ijba,
+    "ijbc": read_ijbc,
+    "ar": read_ar,
+}
+# Published counts: by the paper (Sec. 4), by the sets' own authors or by InsightFace's releases.
+PUBLISHED: dict[str, dict[str, dict[str, int]]] = {
+    "folder": {
+        "CASIA-WebFace": dict(images=494_414, identities=10_575),
+        "CASIA-WebFace as in the paper": dict(images=493_456, identities=10_575),
+        "CelebA": dict(images=202_599, identities=10_177),
+    },
+    "recordio": {
+        "CASIA-WebFace, aligned by InsightFace": dict(images=490_623, identities=10_572),
+        "MS-Celeb-1M, aligned by InsightFace (MS1MV2)": dict(images=5_822_653, identities=85_742),
+    },
+    "lfw": {"LFW": dict(images=13_233, identities=5_749, pairs=6_000)},
+    "lfw-bin": {
+        "lfw.bin": dict(images=12_000, pairs=6_000),
+        "cfp_fp.bin": dict(images=14_000, pairs=7_000),
+    },
+    "ijba": {"IJB-A as in the paper": dict(images=25_795, identities=500, splits=10)},
+    "ijbc": {"IJB-C": dict(identities=3_531, templates=23_124, comparisons=15_658_489)},
+    "ar": {"AR, the paper's subset": dict(paper_subset=810)},
+}
+NEAR = 0.1  # a folder is compared with a release whose identities are this near, as a share
+BLOCK = 512  # images in flight while decoding
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found.
+
+    Attributes:
+        name: of the format.
+        release: the published set it is compared with, or None.
+        counts: columns what, found, published (NaN where nothing is published).
+        problems: everything wrong or missing, with its cost.
+        decoded: how many images were decoded, None when that was skipped.
+    """
+
+    name: str
+    release: str | None
+    counts: pd.DataFrame
+    problems: tuple[Problem, ...]
+    decoded: int | None
+
+    def summary(self) -> pd.DataFrame:
+        """Return how many problems of each kind there are: columns kind, count, example, cost."""
+        kinds = Counter(problem.kind for problem in self.problems)
+        first = {problem.kind: problem for problem in reversed(self.problems)}
+        rows = [dict(kind=kind, count=count, example=first[kind].where, cost=first[kind].cost)
+                for kind, count in kinds.items()]  # fmt: skip
+        return pd.DataFrame(rows, columns=["kind", "count", "example", "cost"])
+
+
+def read(name: str, path: Path) -> Reading:
+    """Read a data set by the name of its format.
+
+    Args:
+        name: a key of ``READERS``.
+        path: folder or file.
+
+    Raises:
+        ValueError: for an unknown name; and what the reader raises.
+    """
+    if name not in READERS:
+        raise ValueError(f"unknown format {name!r}: choose one of {', '.join(READERS)}")
+    return READERS[name](Path(path))
+
+
+def check(name: str, path: Path, *, decode: bool = True, progress: bool = True) -> Check:
+    """Count what is there, compare it with what was published, and find what is broken.
+
+    Args:
+        name: a key of ``READERS``.
+        path: folder or file.
+        decode: decode every image; without it, broken images are not found.
+        progress: show a progress bar.
+    """
+    reading = read(name, path)
+    problems = list(reading.problems)
+    if decode:
+        problems += broken_images(reading, progress=progress)
+    release = nearest_release(name, reading)
+    published = PUBLISHED[name].get(release, {})
+    counts = pd.DataFrame(
+        [dict(what=what, found=found, published=published.get(what, np.nan))
+         for what, found in reading.counts.items()]
+    )  # fmt: skip
+    decoded = len(reading.faces) if decode else None
+    return Check(name, release, counts, tuple(problems), decoded)
+
+
+def nearest_release(name: str, reading: Reading) -> str | None:
+    """Return the published set a reading is compared with: the nearest in identities and images.
+
+    Of a format that holds many data sets, one without a near release is compared with none.
+    """
+    releases = PUBLISHED[name]
+    if len(releases) == 1:
+        return next(iter(releases))
+
+    def distance(published: dict[str, int]) -> float:
+        return max(abs(reading.counts[what] - count) / count for what, count in published.items())
+
+    best = min(releases, key=lambda release: distance(releases[release]))
+    return best if distance(releases[best]) <= NEAR else None
+
+
+def broken_images(reading: Reading, *, progress: bool = True) -> list[Problem]:
+    """Decode every image and return a problem for each that cannot be."""
+    images, broken = reading.faces.images, {}
+
+    def reason(index: int) -> str | None:
+        try:
+            images[index]
+        except UnreadableImage as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(2) as pool:  # the decoders release the interpreter
+        bar = tqdm(total=len(images), desc="decoding", unit="image", disable=not progress)
+        for first in range(0, len(images), BLOCK):
+            block = range(first, min(first + BLOCK, len(images)))
+            for index, found in zip(block, pool.map(reason, block), strict=True):
+                if found is not None:
+                    broken[index] = found
+            bar.update(len(block))
+        bar.close()
+    return [Problem("unreadable image", why, cost_of(reading, index))
+            for index, why in broken.items()]  # fmt: skip
+
+
+def cost_of(reading: Reading, row: int) -> str:
+    """Say what is lost without one image."""
+    protocol = reading.protocol
+    if isinstance(protocol, PairList):
+        lost = int((protocol.pairs == row).any(axis=1).sum())
+        return f"{lost} of {len(protocol.pairs)} pairs cannot be formed"
+    if isinstance(protocol, IjbaProtocol):
+        all_templates = [t for s in protocol.splits for t in (s.verify, s.gallery, s.probes)]
+        return _template_cost(all_templates, row)
+    if isinstance(protocol, IjbcProtocol):
+        probes = [] if protocol.probes is None else [protocol.probes]
+        return _template_cost([protocol.verify, *protocol.galleries, *probes], row)
+    mates = int((reading.faces.identity == reading.faces.identity[row]).sum()) - 1
+    return f"its identity is left with {mates} images"
+
+
+def _template_cost(templates: list[Templates], row: int) -> str:
+    smaller = emptied = 0
+    for one in templates:
+        hit = np.flatnonzero(one.rows == row)
+        owner = np.unique(np.searchsorted(one.starts, hit, side="right") - 1)
+        sizes = np.diff(one.starts)[owner]
+        emptied += int((sizes == 1).sum())
+        smaller += int((sizes > 1).sum())
+    return f"{smaller} templates lose an image and {emptied} their only one"

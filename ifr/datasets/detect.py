@@ -1,0 +1,83 @@
+"""Landmarks found by dlib, for photographs that come without: the extra ``ifr[landmarks]``.
+
+dlib's 68-point weights were trained on iBUG 300-W, which its makers give for use that is not
+commercial; so they are an extra and no part of the project.
+"""
+
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from ifr.landmarks import NUM_LANDMARKS
+
+WEIGHTS = "shape_predictor_68_face_landmarks.dat"
+MISSING = "finding landmarks needs dlib and its weights: pip install 'ifr[landmarks]'"
+BORDER = 0.25  # of an image's side, put around it where no face is found: the face may fill it
+MARGIN = 0.5  # of a face box's side, kept around it where the box is known
+
+
+class Detector:
+    """Finds the 68 landmarks of the largest face of an image.
+
+    Raises:
+        ValueError: when the packages of the extra are not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import dlib
+        except ImportError:
+            raise ValueError(MISSING) from None
+        self.find_faces = dlib.get_frontal_face_detector()
+        self.predict = dlib.shape_predictor(str(self.weights))
+
+    @cached_property
+    def weights(self) -> Path:
+        """The file of the landmark predictor, in the installed package that carries it."""
+        # The package itself cannot be imported where setuptools has no pkg_resources.
+        try:
+            files = metadata.files("face-recognition-models") or []
+        except metadata.PackageNotFoundError:
+            files = []
+        found = next((Path(file.locate()) for file in files if file.name == WEIGHTS), None)
+        if found is None or not found.is_file():
+            raise ValueError(MISSING)
+        return found
+
+    def find(self, image: np.ndarray, box: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the landmarks of one face, or None when there is none.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            box: x, y, width, height of the face, where known; the search is kept to it.
+
+        Returns:
+            (68, 2) float32 continuous pixels. dlib counts a pixel's centre as a whole number; half
+            a pixel is added.
+        """
+        corner = np.zeros(2)
+        if box is not None and np.isfinite(box).all():
+            image, corner = _around(image, box)
+            if image.size == 0:
+                return None
+        for border, enlarge in ((0.0, 0), (BORDER, 1)):
+            pad = round(border * max(image.shape[:2]))
+            padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge") if pad else image
+            padded = np.ascontiguousarray(padded)
+            found = self.find_faces(padded, enlarge)
+            if len(found):
+                largest = max(found, key=lambda face: face.area())
+                shape = self.predict(padded, largest)
+                points = [(shape.part(i).x, shape.part(i).y) for i in range(NUM_LANDMARKS)]
+                return (np.array(points) + 0.5 - pad + corner).astype(np.float32)
+        return None
+
+
+def _around(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of an image around a box, and its upper left corner."""
+    x, y, width, height = np.asarray(box, np.float64)
+    low = np.floor([x - MARGIN * width, y - MARGIN * height]).astype(int).clip(0)
+    high = np.ceil([x + (1 + MARGIN) * width, y + (1 + MARGIN) * height]).astype(int).clip(0)
+    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)

@@ -1,0 +1,416 @@
+"""Photographs aligned once and kept as one memory-mapped set, in parallel and resumable."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm.auto import tqdm
+
+from ifr import landmarks as landmarks_module
+from ifr.datasets import FaceSet, align, detect, images, load_set, write_record
+from ifr.datasets.align import METHODS, SIZE, alignment, five_point_alignment, warp_face
+from ifr.datasets.detect import Detector
+from ifr.datasets.images import Files, LazyImages, UnreadableImage
+from ifr.datasets.landmark_files import GivenLandmarks
+from ifr.datasets.reading import Reading
+from ifr.errors import Stopped
+from ifr.hashing import code_hash
+from ifr.landmarks import ARCFACE_TEMPLATE, apply_similarity, five_points
+from ifr.paths import require_writable
+
+BLOCK = 256  # images of one job: 10 MB of aligned faces
+SAMPLE = 32  # images whose landmarks are looked at before the work begins
+FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
+IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
+CODE = [Path(module.__file__) for module in (align, detect, images, landmarks_module)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a data set: where it lies, how many faces are kept, and why others are not."""
+
+    folder: Path
+    kept: int
+    missed: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What a worker needs to align any block of a set."""
+
+    images: LazyImages
+    points: np.ndarray | None  # (N, 68, 2) given landmarks, NaN where there are none
+    five: np.ndarray | None  # (N, 5, 2)
+    boxes: np.ndarray | None  # (N, 4)
+    detect: bool
+    method: str
+
+    @property
+    def knows_landmarks(self) -> bool:
+        """Whether the aligned set will have 68 landmarks."""
+        return self.points is not None or self.detect
+
+
+def prepare(
+    reading: Reading,
+    folder: Path,
+    *,
+    name: str,
+    landmarks: GivenLandmarks | None = None,
+    detect: bool = False,
+    method: str = "five",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Prepared:
+    """Align every face of a reading to 112×112 and keep them as ``folder/NAME-FINGERPRINT/``.
+
+    The folder is the form of :func:`ifr.datasets.load_set`, with all attributes of the reading
+    and ``missed.csv``: the images that could not be used, with the reason. What is aligned is kept
+    when the work is stopped or killed, and the bytes do not depend on that or on the number of
+    workers. A set that is there already is returned at once. The fingerprint covers file names and
+    sizes, landmarks, settings and the code of the alignment, not the bytes of the images.
+
+    Args:
+        reading: from a reader of this package.
+        folder: where prepared sets are kept.
+        name: of the set.
+        landmarks: of the images; without them ``detect``, the reading's five points, or images that
+            are aligned already are needed.
+        detect: find landmarks with dlib where none are given.
+        method: ``"five"`` or ``"all"`` points, see :func:`ifr.datasets.align.alignment`; or
+            ``"none"``: the images are 112×112 and aligned already.
+        workers: processes; the cores this process may use if None.
+        progress: show a progress bar with images/s.
+
+    Raises:
+        Stopped: on Ctrl-C; what is aligned is kept.
+        ValueError: if the images cannot be aligned with what is given, the landmarks are of another
+            frame, or no image at all can be used.
+        OSError: if the folder cannot be written.
+    """
+    job = _job(reading.faces, landmarks, detect, method)
+    key = _fingerprint(reading.faces, job, name)
+    target = folder / f"{name}-{key[:12]}"
+    if (target / "set.json").exists():
+        return _result(target)
+    if target.exists():
+        raise FileExistsError(f"{target} holds no complete data set: delete it and try again")
+    _check_frame(job, landmarks)
+    require_writable(folder)
+    partial = folder / f"{target.name}.partial"
+    partial.mkdir(exist_ok=True)
+    arrays, done = _open_partial(partial, len(reading.faces), job.knows_landmarks)
+    _align_all(job, arrays, done, partial, workers, progress, name)
+    missed = {row: why for found in done.values() for row, why in found.items()}
+    keep = np.setdiff1d(np.arange(len(reading.faces)), list(missed))
+    if not len(keep):
+        why = Counter(reason for reason, _ in missed.values()).most_common(1)
+        raise ValueError(
+            f"none of the {len(missed)} images can be used ({why[0][0]}, such as "
+            f"{next(iter(missed.values()))[1]}); {partial} can be deleted"
+        )
+    _finish(reading.faces, job, arrays, keep, missed, partial)
+    write_record(partial, name, key)
+    os.replace(partial, target)
+    return _result(target)
+
+
+def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str) -> _Job:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if not len(faces):
+        raise ValueError(f"set {faces.name!r} holds no images to align")
+    five = faces.attributes.get("five_points")
+    if given is None and not detect and method != "none" and (five is None or method == "all"):
+        raise ValueError(
+            f"set {faces.name!r} has no landmarks to align by: give them (--landmarks), let them "
+            "be found (--detect), or say that the images are aligned already (--method none)"
+        )
+    if detect:
+        Detector()  # refuse before the work begins when its packages are missing
+    return _Job(
+        faces.images, None if given is None else given.points, five,
+        faces.attributes.get("box"), detect, method,
+    )  # fmt: skip
+
+
+def _fingerprint(faces: FaceSet, job: _Job, name: str) -> str:
+    digest = hashlib.sha256(code_hash([*CODE, Path(__file__)]).encode())
+    source, rows = faces.images.source, faces.images.rows
+    for file, row in zip(faces.attributes["file"].tolist(), rows.tolist(), strict=True):
+        digest.update(f"{file}\0{source.size(row)}\n".encode())
+    for array in (job.points, job.five, job.boxes, faces.identity):
+        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps([name, job.detect, job.method]).encode())
+    return digest.hexdigest()
+
+
+def _check_frame(job: _Job, given: GivenLandmarks | None) -> None:
+    """Refuse landmarks of another frame than the images before hours are spent on them."""
+    if given is None:
+        return
+    known = np.flatnonzero(np.isfinite(job.points).all(axis=(1, 2)))[:SAMPLE]
+    sizes, distances, outside = [], [], 0
+    for row in known:
+        try:
+            height, width = job.images[row].shape[:2]
+        except UnreadableImage:
+            continue
+        points = job.points[row]
+        sizes.append((width, height))
+        gaps = np.linalg.norm(five_points(points) - ARCFACE_TEMPLATE, axis=-1)
+        distances.append(gaps.mean())
+        outside += bool(_outside(points, width, height))
+    if not sizes:
+        return
+    image = f"{sizes[0][0]} x {sizes[0][1]}"
+    if outside > len(sizes) / 2:
+        raise ValueError(
+            f"{given.source}: landmarks lie outside their images in {outside} of {len(sizes)} "
+            f"faces looked at (images of {image} pixels): they are of another crop or size; give "
+            "landmarks in pixels of the images as they lie on disk"
+        )
+    aligned = np.median(distances) < FRAME
+    whole = all(size == (SIZE, SIZE) for size in sizes)
+    if aligned and not whole:
+        raise ValueError(
+            f"{given.source}: landmarks are of aligned {SIZE}-pixel faces, the images have {image} "
+            "pixels; give landmarks of these images, or the aligned images"
+        )
+    if job.method == "none" and not aligned:
+        raise ValueError(
+            f"{given.source}: the five points lie {np.median(distances):.0f} pixels from ArcFace's "
+            "template: these images are not aligned, or the landmarks are of another frame; "
+            "use --method five"
+        )
+
+
+def _outside(points: np.ndarray, width: int, height: int) -> bool:
+    return bool(((points.mean(axis=0) < 0) | (points.mean(axis=0) > [width, height])).any())
+
+
+def _open_partial(
+    partial: Path, count: int, with_landmarks: bool
+) -> tuple[dict[str, np.memmap], dict[int, dict]]:
+    """Open or begin the arrays of unfinished work; return them and the blocks that are done."""
+    shapes = {"images": ((count, SIZE, SIZE, 3), np.uint8)}
+    if with_landmarks:
+        shapes["landmarks"] = ((count, landmarks_module.NUM_LANDMARKS, 2), np.float32)
+    journal, arrays = partial / "done.jsonl", {}
+    for name, (shape, kind) in shapes.items():
+        path = partial / f"all_{name}.npy"
+        fresh = not (path.exists() and journal.exists())
+        arrays[name] = np.lib.format.open_memmap(
+            path, "w+" if fresh else "r+", *((np.dtype(kind), shape) if fresh else ())
+        )
+    lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
+    journal.touch()
+    done = {}
+    for line in lines:  # the last one, when it was cut short, has no line end and is not here
+        block, missed = json.loads(line)
+        done[block] = {int(row): tuple(why) for row, why in missed.items()}
+    return arrays, done
+
+
+def _align_all(
+    job: _Job, arrays: dict, done: dict, partial: Path, workers: int | None, progress: bool,
+    name: str,
+) -> None:  # fmt: skip
+    count = len(job.images)
+    todo = [block for block in range(-(-count // BLOCK)) if block not in done]
+    bar = tqdm(total=count, initial=min(count, len(done) * BLOCK), unit="img",
+               desc=f"aligning {name}", disable=not progress, mininterval=1.0)  # fmt: skip
+    try:
+        for block, (faces, points, missed) in _blocks(job, todo, workers):
+            rows = slice(block * BLOCK, block * BLOCK + len(faces))
+            arrays["images"][rows] = faces
+            if "landmarks" in arrays:
+                arrays["landmarks"][rows] = points
+            done[block] = missed
+            with open(partial / "done.jsonl", "a", encoding="utf-8") as journal:
+                journal.write(json.dumps([block, missed]) + "\n")
+            bar.update(len(faces))
+    except KeyboardInterrupt:
+        state = f"{min(count, len(done) * BLOCK)} of {count} images are kept"
+        raise Stopped(
+            f"stopped aligning {name!r}: {state}; run the same command again to go on"
+        ) from None
+    finally:
+        bar.close()
+
+
+def _blocks(job: _Job, todo: list[int], workers: int | None) -> Iterator[tuple[int, tuple]]:
+    """Yield the blocks as they are aligned, in order; a few are in flight at a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = min(workers or cores or 1, len(todo))
+    if workers <= 1:
+        for block in todo:
+            yield block, _align_block(job, block)
+        return
+    # A fresh interpreter for each worker: forking a process with OpenMP threads can hang.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)
+    )
+    try:
+        ahead = 2 * workers
+        jobs = {block: pool.submit(_run, block) for block in todo[:ahead]}
+        for place, block in enumerate(todo):
+            if place + ahead < len(todo):
+                coming = todo[place + ahead]
+                jobs[coming] = pool.submit(_run, coming)
+            yield block, jobs.pop(block).result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_job_of_worker: _Job | None = None
+
+
+def _begin(job: _Job) -> None:
+    global _job_of_worker
+    _job_of_worker = job
+    cv2.setNumThreads(1)
+
+
+def _run(block: int) -> tuple:
+    return _align_block(_job_of_worker, block)
+
+
+@cache
+def _detector() -> Detector:
+    return Detector()
+
+
+def _align_block(job: _Job, block: int) -> tuple[np.ndarray, np.ndarray, dict[int, tuple]]:
+    """Return aligned faces (n, 112, 112, 3), their landmarks (n, 68, 2), and rows missed by why."""
+    rows = range(block * BLOCK, min(len(job.images), (block + 1) * BLOCK))
+    faces = np.zeros((len(rows), SIZE, SIZE, 3), np.uint8)
+    points = np.full((len(rows), landmarks_module.NUM_LANDMARKS, 2), np.nan, np.float32)
+    missed = {}
+    for place, row in enumerate(rows):
+        try:
+            faces[place], found = _align_one(job, row)
+        except UnreadableImage as error:
+            missed[row] = ("unreadable", str(error))
+        except _Unusable as error:
+            missed[row] = (str(error), job.images.name(row))
+        else:
+            if found is not None:
+                points[place] = found
+    return faces, points, missed
+
+
+class _Unusable(Exception):
+    """A face that cannot be aligned; the message is the reason in few words."""
+
+
+def _align_one(job: _Job, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+    image = job.images[row]
+    height, width = image.shape[:2]
+    points = None
+    if job.points is not None and np.isfinite(job.points[row]).all():
+        points = job.points[row]
+        if _outside(points, width, height):
+            raise _Unusable("landmarks outside the image")
+    elif job.detect:
+        points = _detector().find(image, None if job.boxes is None else job.boxes[row])
+    if job.method == "none":
+        if (height, width) != (SIZE, SIZE):
+            raise _Unusable(f"not {SIZE} x {SIZE} pixels")
+        if job.knows_landmarks and points is None:
+            raise _Unusable("no face found" if job.detect else "no landmarks given")
+        return image, points
+    if points is None and job.knows_landmarks:
+        raise _Unusable("no face found" if job.detect else "no landmarks given")
+    try:
+        if points is None:
+            matrix = five_point_alignment(job.five[row])
+        else:
+            matrix = alignment(points, job.method)
+    except ValueError:
+        raise _Unusable("landmarks that coincide or are unknown") from None
+    moved = None if points is None else apply_similarity(matrix, points)
+    return warp_face(image, matrix), moved
+
+
+def _finish(
+    faces: FaceSet, job: _Job, arrays: dict, keep: np.ndarray, missed: dict, partial: Path
+) -> None:
+    """Write the final files of a set into its partial folder and remove the others."""
+    for name, array in arrays.items():
+        array.flush()
+        source, final = partial / f"all_{name}.npy", partial / f"{name}.npy"
+        if len(keep) == len(array):
+            os.replace(source, final)
+            continue
+        shape = (len(keep), *array.shape[1:])
+        kept = np.lib.format.open_memmap(final, "w+", array.dtype, shape)
+        for first in range(0, len(keep), BLOCK):
+            rows = keep[first : first + BLOCK]
+            kept[first : first + len(rows)] = array[rows]
+        kept.flush()
+        source.unlink()
+    arrays.clear()
+    identity = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
+    np.save(partial / "identity.npy", identity)
+    for name, array in faces.attributes.items():
+        if name not in IN_FRAME:
+            np.save(partial / f"{name}.npy", np.asarray(array)[keep])
+    with open(partial / "missed.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "reason", "detail"])
+        for row in sorted(missed):
+            writer.writerow([faces.attributes["file"][row], *missed[row]])
+    (partial / "done.jsonl").unlink()
+
+
+def _result(folder: Path) -> Prepared:
+    with open(folder / "missed.csv", encoding="utf-8", newline="") as file:
+        reasons = Counter(row["reason"] for row in csv.DictReader(file))
+    return Prepared(folder, len(load_set(folder)), dict(reasons))
+
+
+def prepare_benchmark(count: int = 2000, *, workers: int | None = None) -> str:
+    """Align JPEG files of 250×250 pixels by given landmarks and return the speed in words.
+
+    The files show a random pattern with fine and coarse detail; decoding, warping, writing and the
+    start of the workers are counted.
+
+    Args:
+        count: how many images.
+        workers: processes; the cores this process may use if None.
+    """
+    rng = np.random.default_rng(0)
+    template = np.load(align.ASSETS / "frontal68.npy") * 1.1 + 60
+    with tempfile.TemporaryDirectory() as place:
+        root, names = Path(place), []
+        for k in range(count):
+            coarse = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            picture = cv2.resize(coarse, (250, 250), interpolation=cv2.INTER_CUBIC)
+            picture = cv2.add(picture, rng.integers(0, 24, (250, 250, 3), dtype=np.uint8))
+            names.append(f"{k}.jpg")
+            cv2.imwrite(str(root / names[-1]), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        points = (template + rng.normal(0, 2, (count, 1, 2))).astype(np.float32)
+        faces = FaceSet("benchmark", LazyImages(Files(root, names)), np.zeros(count, np.int64),
+                        None, {"file": np.array(names)})  # fmt: skip
+        given = GivenLandmarks(points, (), "benchmark")
+        began = time.perf_counter()
+        prepare(Reading(faces, {}), root / "out", name="benchmark", landmarks=given,
+                workers=workers, progress=False)  # fmt: skip
+        seconds = time.perf_counter() - began
+        shutil.rmtree(root / "out")
+    speed = f"{count / seconds:.0f} images/s"
+    return f"{count} JPEG images of 250 x 250 pixels in {seconds:.1f} s: {speed}"

@@ -1,0 +1,102 @@
+"""The face network: a backbone's response maps, LMF, pooling to the feature, the classifier."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ifr.models.layers import at_least_fp32, draw_weights, large_magnitude_filter
+from ifr.models.state import require_same
+from ifr.profiles import PAPER_LMF_RATE
+
+
+class InterpretableFaceNet(nn.Module):
+    """The face network: ψ(I), LMF, average pooling to the feature f(I), and a shared classifier.
+
+    Args:
+        backbone: images to response maps, with ``num_filters``, ``filters`` and ``extractor``, the
+            names of its modules before the hypercolumn.
+        rate: LMF rate d %, as a share; 0 leaves the maps as they are (the base network).
+        num_classes: identities of the classifier; None for a network without one.
+        dropout: share of feature elements dropped before the classifier while training (released:
+            keep probability 0.6).
+        feature_scale: factor on the feature before the classifier. The paper has none (1); the mean
+            of a filtered map is small, and a factor above 1 spares new classifier weights the
+            thousands of steps they need to grow. The feature f(I) itself is not scaled.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        rate: float = PAPER_LMF_RATE,
+        num_classes: int | None = None,
+        dropout: float = 0.4,
+        feature_scale: float = 1.0,
+    ):
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be in [0, 1), the share of responses set to 0, got {rate}")
+        self.backbone = backbone
+        self.rate = rate
+        self.feature_scale = feature_scale
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = None
+        if num_classes is not None:
+            self.classifier = nn.Linear(backbone.num_filters, num_classes)
+            draw_weights(self.classifier)
+
+    @property
+    def filters(self) -> torch.Tensor:
+        """The filters F of Ψ, (K, C, 3, 3)."""
+        return self.backbone.filters
+
+    def response(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ψ(I) before LMF, (N, K, h, w)."""
+        return self.backbone(images)
+
+    def filtered(self, images: torch.Tensor) -> torch.Tensor:
+        """Return LMF(ψ(I)), (N, K, h, w)."""
+        return large_magnitude_filter(self.response(images), self.rate)
+
+    def pool(self, response: torch.Tensor) -> torch.Tensor:
+        """Return f from ψ: LMF, then the mean over the map, (N, K) in fp32 or better."""
+        filtered = large_magnitude_filter(response, self.rate)
+        return filtered.mean(dim=(2, 3), dtype=at_least_fp32(filtered.dtype))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the face representation f(I), (N, K)."""
+        return self.pool(self.response(images))
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Return identity logits (N, classes); both branches share these weights (Eq. 3 and 5).
+
+        Raises:
+            ValueError: if the network was built without ``num_classes``.
+        """
+        if self.classifier is None:
+            raise ValueError("this network has no classifier: build it with num_classes=...")
+        return self.classifier(self.dropout(features * self.feature_scale))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the face representation f(I), (N, K)."""
+        return self.features(images)
+
+    def load_extractor(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over the backbone's extractor of a trained network; the layers after it stay.
+
+        The extractor is what lies before the hypercolumn's own layers: conv11 to conv53 of
+        CASIA-Net, the residual stages of a ResNet. Its layers are the backbone's ``extractor``.
+
+        Args:
+            state: state of an :class:`InterpretableFaceNet` or of a bare backbone.
+
+        Raises:
+            ValueError: if a layer is missing or has another shape.
+        """
+        prefix = "backbone." if any(name.startswith("backbone.") for name in state) else ""
+        own = self.backbone.state_dict()
+        wanted = [name for name in own if name.split(".")[0] in self.backbone.extractor]
+        found = {name: state[prefix + name] for name in wanted if prefix + name in state}
+        require_same({name: own[name] for name in wanted}, found, "the extractor's weights")
+        self.backbone.load_state_dict(found, strict=False)

@@ -1,0 +1,63 @@
+"""The hypercolumn Φ and the filters Ψ on three feature maps of any extractor."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ifr.models.layers import ConvUnit, unit_columns
+
+
+class Hypercolumn(nn.Module):
+    """Three feature maps side by side at the size of the first, then the filters Ψ: ψ(I).
+
+    Each map goes through a 1×1 convolution, is upsampled to the size of the first map, then batch
+    norm and ELU, as Table 1 does for conv43 and conv53. In CASIA-Net the finest map, conv33, enters
+    as it is; the channels of another extractor's maps may be very unlike, so here all three
+    are brought to the same number.
+
+    Args:
+        channels: of the three maps, finest first.
+        num_filters: K, the filters of Ψ.
+        part_channels: of each part of Φ.
+        normalise_parts: L2-normalise each part along its channels, as the released code does.
+        response_norm: batch norm after Ψ, as the released code does; never an activation.
+
+    Raises:
+        ValueError: if there are not three maps, or a count is not positive.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_filters: int,
+        *,
+        part_channels: int = 192,
+        normalise_parts: bool = True,
+        response_norm: bool = True,
+    ):
+        super().__init__()
+        if len(channels) != 3 or min(*channels, num_filters, part_channels) < 1:
+            raise ValueError(
+                "a hypercolumn needs three maps and positive counts, got channels "
+                f"{tuple(channels)}, num_filters {num_filters}, part_channels {part_channels}"
+            )
+        self.normalise_parts = normalise_parts
+        self.parts = nn.ModuleList(ConvUnit(count, part_channels, kernel=1) for count in channels)
+        self.psi = ConvUnit(3 * part_channels, num_filters, norm=response_norm, activation=False)
+
+    @property
+    def filters(self) -> torch.Tensor:
+        """The filters F of Ψ, (K, C, 3, 3)."""
+        return self.psi.conv.weight
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return ψ(I), (N, K, h, w) at the size of the first of three maps (N, C, h, w)."""
+        size = tuple(maps[0].shape[2:])
+        columns = [
+            unit(one, None if tuple(one.shape[2:]) == size else size)
+            for unit, one in zip(self.parts, maps, strict=True)
+        ]
+        if self.normalise_parts:
+            columns = [unit_columns(column) for column in columns]
+        return self.psi(torch.cat(columns, dim=1))

@@ -1,0 +1,197 @@
+"""The paper's second backbone: the ResNet-50 of ArcFace, with a hypercolumn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ifr.models.hypercolumn import Hypercolumn
+from ifr.models.state import require_same
+
+STAGES = (3, 4, 14, 3)  # residual blocks of each stage of the 50-layer network
+WIDTHS = (64, 128, 256, 512)
+TAPPED = (1, 2, 3)  # stages of the hypercolumn: 28, 14 and 7 pixels wide for a 112-pixel face
+FACE = 112  # side of the aligned faces these networks take
+EMBEDDING = 512
+OWN = "hypercolumn"  # the one module that ArcFace's network does not have
+HEAD = ("bn2", "fc", "features")
+
+
+class IBasicBlock(nn.Module):
+    """ArcFace's residual block: norm, 3×3, norm, PReLU, 3×3, norm, and the shortcut added."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.prelu = nn.PReLU(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return (N, outputs, H/stride, W/stride) for (N, inputs, H, W)."""
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        branch = self.prelu(self.bn2(self.conv1(self.bn1(maps))))
+        return self.bn3(self.conv2(branch)) + shortcut
+
+
+class IResNet50(nn.Module):
+    """The modified ResNet-50 of ArcFace [12] with a hypercolumn; images to ψ(I).
+
+    The paper says "3 layers at different resolutions" for the hypercolumn of this backbone and not
+    which; we take the ends of stages 2, 3 and 4 (128, 256 and 512 channels), brought to the
+    28 × 28 pixels of stage 2. Names and shapes of the trunk's tensors are those of InsightFace's
+    ``arcface_torch`` iresnet50, so that its published ``backbone.pth`` loads.
+
+    Args:
+        num_filters: K; the paper's is 512.
+        part_channels: of each part of the hypercolumn.
+        normalise_parts: L2-normalise each part along its channels.
+        response_norm: batch norm after Ψ.
+        head: also build ArcFace's own layers after the trunk, for :meth:`embedding`.
+    """
+
+    extractor = frozenset({"conv1", "bn1", "prelu", "layer1", "layer2", "layer3", "layer4"})
+
+    def __init__(
+        self,
+        num_filters: int = 512,
+        *,
+        part_channels: int = 192,
+        normalise_parts: bool = True,
+        response_norm: bool = True,
+        head: bool = False,
+    ):
+        super().__init__()
+        self.num_filters = num_filters
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        self.prelu = nn.PReLU(WIDTHS[0])
+        inputs = WIDTHS[0]
+        for number, (blocks, width) in enumerate(zip(STAGES, WIDTHS, strict=True), start=1):
+            stage = [IBasicBlock(inputs, width, 2)]
+            stage += [IBasicBlock(width, width, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            inputs = width
+        self.head = head
+        if head:
+            for name, module in _head_layers().items():
+                self.add_module(name, module)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, 0.1)  # as ArcFace draws them
+        self.hypercolumn = Hypercolumn(
+            [WIDTHS[stage] for stage in TAPPED], num_filters, part_channels=part_channels,
+            normalise_parts=normalise_parts, response_norm=response_norm,
+        )  # fmt: skip
+
+    @property
+    def filters(self) -> torch.Tensor:
+        """The filters F of Ψ, (K, C, 3, 3): what Eq. 1 makes diverse."""
+        return self.hypercolumn.filters
+
+    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the maps after each of the four stages, (N, C, H/2, W/2) to (N, C, H/16, W/16)."""
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % 16 or images.shape[3] % 16:
+            raise ValueError(
+                "images must be (N, 3, H, W) with H and W multiples of 16 (ArcFace's 112), got "
+                f"shape {tuple(images.shape)}; align or resize them first"
+            )
+        maps = self.prelu(self.bn1(self.conv1(images)))
+        found = []
+        for number in range(1, len(STAGES) + 1):
+            maps = self.get_submodule(f"layer{number}")(maps)
+            found.append(maps)
+        return found
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the response maps ψ(I), before LMF.
+
+        Args:
+            images: (N, 3, H, W) RGB in [-1, 1], H and W multiples of 16; ArcFace's are 112 × 112.
+
+        Returns:
+            (N, K, H/4, W/4), signed.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        stages = self.stages(images)
+        return self.hypercolumn([stages[stage] for stage in TAPPED])
+
+    def embedding(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ArcFace's own feature (N, 512) of images (N, 3, 112, 112), without Ψ.
+
+        Raises:
+            ValueError: if the network was built without ``head=True``, or for another size.
+        """
+        if not self.head:
+            raise ValueError("this network has no head: build it with head=True")
+        if tuple(images.shape[2:]) != (FACE, FACE):
+            raise ValueError(
+                f"ArcFace's head takes {FACE} x {FACE} images, got {tuple(images.shape)}"
+            )
+        maps = self.bn2(self.stages(images)[-1])
+        return self.features(self.fc(maps.flatten(1)))
+
+    def load_backbone(self, source: Path | Mapping[str, torch.Tensor]) -> None:
+        """Load a published ``backbone.pth``; Ψ and the hypercolumn's layers stay as they are.
+
+        Every tensor is checked by name and shape, those of the head too, which are left out unless
+        the network was built with ``head=True``.
+
+        Args:
+            source: the file, read with ``weights_only=True``, or a state dict.
+
+        Raises:
+            FileNotFoundError: if the file is not there.
+            ValueError: if it is no file of tensors, or tensors are missing, unknown or of another
+                shape.
+        """
+        state, name = source, "the given state"
+        if not isinstance(source, Mapping):
+            state, name = _read(Path(source)), str(source)
+        require_same(_arcface_tensors(self), state, name)
+        own = self.state_dict()
+        self.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def _head_layers() -> dict[str, nn.Module]:
+    side = FACE // 2 ** len(STAGES)
+    features = nn.BatchNorm1d(EMBEDDING)
+    features.weight.requires_grad = False  # ArcFace fixes it at 1
+    return dict(
+        bn2=nn.BatchNorm2d(WIDTHS[-1]),
+        fc=nn.Linear(WIDTHS[-1] * side * side, EMBEDDING),
+        features=features,
+    )
+
+
+def _arcface_tensors(network: IResNet50) -> dict[str, torch.Tensor]:
+    """Return all tensors of ArcFace's network by name, those of the head as placeholders."""
+    trunk = {k: v for k, v in network.state_dict().items() if k.split(".")[0] != OWN}
+    if network.head:
+        return trunk
+    with torch.device("meta"):
+        layers = _head_layers()
+    head = {f"{k}.{n}": v for k, layer in layers.items() for n, v in layer.state_dict().items()}
+    return trunk | head
+
+
+def _read(path: Path) -> Mapping[str, torch.Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; give the backbone.pth of an iresnet50")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file raises many kinds
+        raise ValueError(f"{path}: no file of tensors alone ({error})") from None
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ValueError(f"{path}: expected a state dict, tensors by name; got {type(state)}")
+    return state
