@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def read_features(path: Path, faces: FaceSet) -> np.ndarray:
                     f"{path} lacks {' and '.join(absent)}: expected features (M, K) and files (M,)"
                 )
             features, files = stored["features"], stored["files"].astype(str)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
     if features.ndim != 2 or files.shape != features.shape[:1]:
         raise ValueError(

@@ -117,13 +117,15 @@ PHOTOGRAPHS_NOTEBOOKS = ("14",)
 class Network:
     """The network. ``input_size`` 96, ``filters`` 320, ``width`` 1 is CASIA-Net as in Table 1.
 
-    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``.
+    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``; a network of
+    torchvision is ``backbone="torchvision/resnet18"`` and so on.
     """
 
     input_size: int = 96
     filters: int = PAPER_FILTERS
     width: float = 1.0  # factor on the channels of CASIA-Net; the other backbones have 1
     backbone: str = "casianet"
+    layers: tuple[str, ...] | None = None  # three feature layers of a torchvision backbone
 
     def __post_init__(self) -> None:
         if self.input_size not in (112, 96, 48, 24):

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from ifr import figures, paths, seeding
 from ifr.datasets import FaceSet
+from ifr.datasets.photographs import ensure_photographs
 from ifr.datasets.procedural import ensure_sets, mean_frontal_face
 from ifr.evaluation import extract_features
 from ifr.mesh import FaceMesh
@@ -47,8 +48,6 @@ class Run:
     def sets(self) -> dict[str, FaceSet]:
         """All sets of the profile: procedural faces, rendered on first use, or photographs."""
         if self.profile.photographs is not None:
-            from ifr.datasets.photographs import ensure_photographs
-
             return ensure_photographs(
                 self.profile.photographs, paths.real_faces(), paths.data(), progress=self.progress
             )

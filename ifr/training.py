@@ -98,9 +98,9 @@ def network_settings(profile: Profile, variant: Variant, classes: int) -> dict:
     """Return the arguments of ``build_model`` for a variant: what a checkpoint needs to be read."""
     network, settings = profile.network, profile.optimisation
     return dict(
-        backbone=network.backbone, num_filters=network.filters, width=network.width,
-        rate=variant.lmf_rate, num_classes=classes, dropout=settings.dropout,
-        feature_scale=settings.feature_scale,
+        backbone=network.backbone, layers=network.layers, num_filters=network.filters,
+        width=network.width, rate=variant.lmf_rate, num_classes=classes,
+        dropout=settings.dropout, feature_scale=settings.feature_scale,
     )  # fmt: skip
 
 

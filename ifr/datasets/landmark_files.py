@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
                     f"(M, 68, 2), found {', '.join(stored) or 'nothing'}"
                 )
             names, points = stored["names"], stored["landmarks"]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
     if names.ndim != 1 or points.shape != (len(names), NUM_LANDMARKS, 2):
         raise ValueError(

@@ -29,7 +29,7 @@ from ifr.evaluation.procedural import (
     template_similarity,
     verification_scores,
 )
-from ifr.evaluation.spread import bootstrap_mean, interval, resampled_counts
+from ifr.evaluation.spread import bootstrap_mean, fold_interval, interval, resampled_counts
 from ifr.evaluation.templates import (
     compared,
     occluded_only,
@@ -54,6 +54,7 @@ __all__ = [
     "equal_error_rate",
     "evaluate_templates",
     "extract_features",
+    "fold_interval",
     "ijba_protocol",
     "ijbc_benchmark",
     "ijbc_protocol",

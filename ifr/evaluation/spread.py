@@ -1,6 +1,7 @@
 """How far a figure moves when other people had been drawn: the bootstrap over identities."""
 
 import numpy as np
+from scipy.stats import t as student
 
 from ifr.seeding import stream
 
@@ -40,3 +41,25 @@ def interval(samples: np.ndarray, share: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval that holds ``share`` of the samples."""
     low, high = np.nanquantile(samples, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
+
+
+def fold_interval(differences: np.ndarray, share: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean of a figure over folds with its interval by Student's t.
+
+    Args:
+        differences: (F,) one figure for each fold, such as the difference of two networks.
+        share: of the interval.
+
+    Returns:
+        The mean, and both ends: mean ± t standard errors with F - 1 degrees of freedom.
+
+    Raises:
+        ValueError: for fewer than two folds.
+    """
+    differences = np.asarray(differences, np.float64)
+    if differences.ndim != 1 or len(differences) < 2:
+        raise ValueError(f"an interval over folds needs (F,) of at least 2, {differences.shape}")
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    reach = float(student.ppf((1 + share) / 2, len(differences) - 1) * error)
+    mean = float(differences.mean())
+    return mean, mean - reach, mean + reach
