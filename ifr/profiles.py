@@ -117,8 +117,8 @@ PHOTOGRAPHS_NOTEBOOKS = ("14",)
 class Network:
     """The network. ``input_size`` 96, ``filters`` 320, ``width`` 1 is CASIA-Net as in Table 1.
 
-    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``; a network of
-    torchvision is ``backbone="torchvision/resnet18"`` and so on.
+    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``; one of
+    torchvision's networks is ``backbone="torchvision/resnet18"`` and so on.
     """
 
     input_size: int = 96
