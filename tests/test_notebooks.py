@@ -11,10 +11,13 @@ from PIL import Image
 from ifr import paths
 from ifr.claims import CLAIMS
 from ifr.errors import NotebookFailed
+from ifr.profiles import get_profile
 from ifr.reproduce import check_parameters, execute, numbered_notebooks, reproduce
 from ifr.run import start
 
-NOTEBOOKS = numbered_notebooks()
+ALL = numbered_notebooks()
+NOTEBOOKS = numbered_notebooks(get_profile("smoke").notebooks)
+PHOTOGRAPHS = numbered_notebooks(get_profile("real_smoke").notebooks)
 pytestmark = pytest.mark.notebooks
 
 
@@ -24,7 +27,15 @@ def folder(smoke_home):
     return reproduce("smoke")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.fixture(scope="module")
+def photographs(smoke_home, photographs_root):
+    """The results of the run on photographs, on pictures laid out as photographs are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IFR_REAL_FACES", str(photographs_root))
+        yield reproduce("real_smoke")
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_form(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -33,7 +44,8 @@ def test_form(path):
     for word in ("*Covers:*", "*Needs:*", "*Takes:*"):
         assert word in first.source, f"the first cell of {path.name} lacks {word}"
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1 and 'profile = "classroom"' in tagged[0].source
+    default = "real" if path in PHOTOGRAPHS else "classroom"
+    assert len(tagged) == 1 and f'profile = "{default}"' in tagged[0].source
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert not any(c.outputs or c.execution_count for c in code), "outputs are kept stripped"
     assert max(len(c.source.splitlines()) for c in code) <= 18
@@ -163,6 +175,37 @@ def test_verify_agrees_with_itself_and_names_a_difference(folder):
 
     rows = verify(folder, folder)
     assert len(rows) > 20 and all(row.ok for row in rows)
+
+
+def test_the_run_on_photographs_leaves_figures_tables_and_verdicts(photographs):
+    assert [path.name for path in sorted(photographs.glob("*.ipynb"))] == ["14_photographs.ipynb"]
+    for name in ("figure_5", "figure_6", "figure_lfw"):
+        with Image.open(photographs / "figures" / f"{name}.png") as image:
+            assert len(image.info["Description"]) > 20
+    lfw = pd.read_csv(photographs / "tables" / "lfw.csv")
+    assert set(lfw["variant"]) == {"base", "augmented", "sad", "full"} and len(lfw) == 8
+    assert lfw["accuracy_percent"].between(0, 100).all()
+    verdicts = pd.read_csv(photographs / "claims.csv").set_index("id")["verdict"]
+    tested = {"C01", "C02", "C03", "C13", "C14", "C18", "C19", "C20"}
+    assert set(verdicts.index[verdicts != "not tested here"]) == tested
+    manifest = json.loads((photographs / "manifest.json").read_text())
+    assert set(manifest["data"]) == {"train", "closed", "lfw"}
+
+
+def test_the_claims_of_photographs_stand_beside_those_of_a_run(photographs, folder):
+    from ifr import claims
+
+    verdicts = pd.read_csv(folder / "claims.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "REAL", "nowhere")
+        assert claims.on_photographs(verdicts) is None
+        patch.setattr(claims, "REAL", "real_smoke")
+        both = claims.on_photographs(verdicts)
+    here = verdicts.set_index("id")["verdict"]
+    real = pd.read_csv(photographs / "claims.csv").set_index("id")["verdict"]
+    assert len(both) == 8
+    for row in both.itertuples():
+        assert row.here == here[row.id] and row.photographs == real[row.id]
 
 
 def test_paths_stay_inside_the_home(folder, smoke_home):
