@@ -111,7 +111,7 @@ def evaluate(
     profile: PROFILE = "classroom",
     seed: SEED = 0,
 ) -> None:
-    """Print closed-set accuracy and the template protocol for one variant."""
+    """Print closed-set accuracy for one variant, and the template protocol on procedural faces."""
     from ifr.benchmarks import closed_set, template_table
     from ifr.profiles import get_variant
     from ifr.run import start
@@ -119,7 +119,8 @@ def evaluate(
     get_variant(variant)
     run = start("evaluate", profile=profile, seed=seed)
     print(closed_set(run, [variant]).to_string(index=False))
-    print(template_table(run, [variant]).to_string(index=False))
+    if run.profile.faces:
+        print(template_table(run, [variant]).to_string(index=False))
 
 
 @app.command()

@@ -17,6 +17,7 @@ from ifr.evaluation import (
     equal_error_rate,
     evaluate_templates,
     extract_features,
+    fold_interval,
     interval,
     rank_accuracy,
     rank_hits,
@@ -245,3 +246,14 @@ def test_features_do_not_depend_on_the_batch_and_training_mode_is_refused():
     np.testing.assert_allclose(extract_features(model, images, batch=2), whole, atol=1e-5)
     with pytest.raises(ValueError, match="training mode"):
         extract_features(model.train(), images)
+
+
+def test_an_interval_over_folds_is_that_of_students_t():
+    from scipy import stats
+
+    values = np.random.default_rng(0).normal(1.0, 2.0, 10)
+    mean, low, high = fold_interval(values)
+    test = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert np.allclose([mean, low, high], [values.mean(), test.low, test.high])
+    with pytest.raises(ValueError, match="of at least 2"):
+        fold_interval(np.array([1.0]))

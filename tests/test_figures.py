@@ -61,6 +61,14 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "figure_9": lambda: figures.figure_9(
         _faces(2), _faces(2, 3), rng.random((2, 3)) > 0.5, parts=["mouth", "nose"]
     ),
+    "figure_lfw": lambda: figures.figure_lfw(
+        pd.DataFrame(
+            [(title, condition, 80 + 2 * k, 1.5)
+             for k, title in enumerate(("Base", "SAD only", "SAD + FAD, BlaS (t = 260)"))
+             for condition in ("clean", "synthetic")],
+            columns=["title", "condition", "accuracy_percent", "accuracy_percent_std"],
+        )
+    ),
     "figure_table2": lambda: figures.figure_table2(
         _rows(method=["SAD", "FAD"], set=["clean"] * 2, measured_percent=[2, 3.0],
               paper_percent=[78.1, np.nan])
@@ -208,6 +216,7 @@ def test_save_refuses_a_missing_alt_or_a_path(name, alt, says, tmp_path) -> None
         (lambda: figures.figure_5(_faces(), {"a": np.zeros((4, 2))}, {"a": np.zeros((4, 3))},
                                   {"a": 1}), r"positive\['a'\] must have shape \(K, 3\)"),
         (lambda: figures.figure_6({}), "differences"),
+        (lambda: figures.figure_lfw(pd.DataFrame({"title": ["a"]})), "condition"),
         (lambda: figures.figure_7(_faces(), np.zeros((4, 2)), {"nose": np.zeros(5)},
                                   {"nose": (1, 1, 2, 2)}), r"differences\['nose'\]"),
         (lambda: figures.figure_8(_faces(3), np.zeros((3, 1, 6, 6)), filter_names="a",

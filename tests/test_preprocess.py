@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ifr.preprocess import to_network, to_network_points
+from ifr.preprocess import centre_offset, offset_range, to_network, to_network_points
 
 
 def faces(count=3):
@@ -45,3 +45,18 @@ def test_bad_input_is_refused():
         to_network(good, offsets + 9)
     with pytest.raises(ValueError, match=r"offsets must be \(1, 2\)"):
         to_network_points(torch.zeros(1, 68, 2), torch.zeros(2, 2))
+
+
+def test_size_112_takes_the_whole_face_and_no_offset():
+    images, none = faces(2), torch.zeros(2, 2, dtype=torch.long)
+    whole = to_network(images, none, 112)
+    assert torch.allclose(whole, images.permute(0, 3, 1, 2).float() / 127.5 - 1, atol=1e-6)
+    points = torch.rand(2, 68, 2) * 112
+    assert torch.equal(to_network_points(points, none, 112), points)
+    with pytest.raises(ValueError, match=r"offsets must be in 0\.\.0 for size 112, got 8\.\.8"):
+        to_network(images, none + 8, 112)
+
+
+def test_offsets_by_size():
+    assert [offset_range(size) for size in (24, 48, 96, 112)] == [17, 17, 17, 1]
+    assert [centre_offset(size) for size in (48, 96, 112)] == [8, 8, 0]
