@@ -77,6 +77,16 @@ def prepare(
         print(f"  left out, {reason}: {count:,}; {done.folder / 'missed.csv'} lists them")
 
 
+@app.command(name="fetch-lfw")
+def fetch_lfw(
+    folder: Annotated[Path, typer.Argument(help="Where lfw_home/ is put.")],
+) -> None:
+    """Download LFW with scikit-learn (research use; read its terms first)."""
+    from ifr.datasets.lfw import fetch_lfw as fetch
+
+    print(f"LFW is in {fetch(folder)}: ifr data check lfw {folder / 'lfw_home'}")
+
+
 def protocol(
     name: Annotated[str, typer.Argument(help="lfw, lfw-bin, ijba, ijbc or ar.")],
     path: PLACE,
@@ -95,6 +105,9 @@ def protocol(
     interpolate: Annotated[
         str, typer.Option(help="How TAR at FAR is read: none, nearest or linear.")
     ] = "none",
+    missing_flag: Annotated[
+        str, typer.Option(help="IJB-A: a missing visibility flag counts as visible or occluded.")
+    ] = "visible",
     save: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
 ) -> None:
     """Test any embedding by a data set's own protocol."""
@@ -102,7 +115,7 @@ def protocol(
 
     table = run_protocol(
         name, path, faces, embedding, occlusion=occlusion, mirror=mirror, score=score,
-        interpolate=interpolate,
+        interpolate=interpolate, missing_flag=missing_flag,
     )  # fmt: skip
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     if save is not None:

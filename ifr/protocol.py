@@ -8,6 +8,7 @@ import pandas as pd
 from ifr.datasets import FaceSet, load_set
 from ifr.datasets.ar import paper_subset
 from ifr.datasets.check import read
+from ifr.datasets.ijba import read_ijba
 from ifr.datasets.remap import on_prepared
 from ifr.embeddings import embed, load_embedding, read_features
 from ifr.evaluation import ar_protocol, ijba_protocol, ijbc_protocol, lfw_protocol
@@ -26,6 +27,7 @@ def run_protocol(
     mirror: bool = False,
     score: str | None = None,
     interpolate: str = "none",
+    missing_flag: str = "visible",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return what a protocol measures of an embedding.
@@ -41,6 +43,7 @@ def run_protocol(
         score: of two templates; None for what the released code takes, ``directional_min`` on
             IJB-A and ``mean_cosine`` on IJB-C.
         interpolate: how TAR at FAR is read from the curve.
+        missing_flag: how IJB-A's missing visibility flags count, see ``read_ijba``.
         seed: of the masks and of AR's random pairs.
 
     Returns:
@@ -65,7 +68,8 @@ def run_protocol(
     features = _features(faces, Path(embedding), occlusion == "synthetic", mirror, seed)
     if name == "ar":
         return _ar(features, faces, seed)
-    reading = read(name, path)
+    ijba = name == "ijba"
+    reading = read_ijba(path, missing_flag=missing_flag) if ijba else read(name, path)
     if reading.protocol is None:
         raise FileNotFoundError(f"{path} holds no protocol: ifr data check {name} says what lacks")
     options = dict(natural=natural, interpolate=interpolate) | ({"score": score} if score else {})

@@ -197,3 +197,71 @@ def test_protocol_refuses_what_the_set_does_not_have(lfw_prepared, photographs_r
     refused("lfw marks no naturally occluded images", occlusion="natural")
     refused("compares images, not templates", score="media")
     refused("masks and mirrored faces need a network", occlusion="synthetic")
+
+
+def write_ijba(root, images):
+    """Write one IJB-A split: two people are enrolled; one of four probes has no mate."""
+    import pandas as pd
+
+    from ifr.datasets.ijba import COLUMNS
+
+    def line(template, subject, k, visible=1):
+        return dict.fromkeys(COLUMNS, "") | dict(
+            TEMPLATE_ID=template, SUBJECT_ID=subject, MEDIA_ID=k, FILE=f"img/{k}.jpg",
+            FACE_X=0, FACE_Y=0, FACE_WIDTH=112, FACE_HEIGHT=112, RIGHT_EYE_X=38.3,
+            RIGHT_EYE_Y=51.7, LEFT_EYE_X=73.5, LEFT_EYE_Y=51.5, FOREHEAD_VISIBLE=visible,
+            EYES_VISIBLE=1, NOSE_MOUTH_VISIBLE=1,
+        )  # fmt: skip
+
+    write_people(root, images, ["img"])
+    for k, path in enumerate(sorted((root / "img").iterdir())):
+        path.rename(root / "img" / f"{k}.jpg")
+    one, many = (root / f"IJB-A_{kind}_sets/split1" for kind in ("11", "1N"))
+    one.mkdir(parents=True)
+    many.mkdir(parents=True)
+    enrolled = [line(1, 7, 0), line(1, 7, 1, visible=0), line(2, 8, 4, visible=0)]
+    probes = [line(3, 7, 2), line(4, 7, 3, visible=""), line(5, 8, 5, visible=0), line(6, 9, 6)]
+    pd.DataFrame(enrolled + probes).to_csv(one / "verify_metadata_1.csv", index=False)
+    (one / "verify_comparisons_1.csv").write_text("1,3\n1,4\n2,5\n1,5\n2,3\n2,4\n")
+    pd.DataFrame(enrolled).to_csv(many / "search_gallery_1.csv", index=False)
+    pd.DataFrame(probes).to_csv(many / "search_probe_1.csv", index=False)
+
+
+def test_check_prepare_and_protocol_on_ijba(smoke_sets, tmp_path, monkeypatch, capsys):
+    root, faces = tmp_path / "IJB A", smoke_sets["validation"][:7]
+    write_ijba(root, FaceSet("x", faces.images, np.zeros(7, np.int64), None))
+    assert run_cli(monkeypatch, "data", "check", "ijba", root) == 0
+    out = capsys.readouterr().out
+    assert "compared with IJB-A as in the paper" in out and "missing split: 18" in out
+    # Two eyes are enough to align by; nose and mouth are not given.
+    assert run_cli(monkeypatch, "data", "prepare", "ijba", root, "--to", tmp_path) == 0
+    folder = next(path for path in tmp_path.iterdir() if (path / "set.json").exists())
+    prepared_faces = load_set(folder)
+    gap = np.asarray(prepared_faces.images[0]).astype(int) - np.asarray(faces.images[0])
+    assert np.abs(gap).mean() < 5
+    capsys.readouterr()
+    subjects = prepared_faces.attributes["subject"]
+    truth = (subjects[:, None] == np.unique(subjects)).astype(np.float32)
+    features = tmp_path / "truth.npz"
+    np.savez(features, features=truth, files=prepared_faces.attributes["file"])
+    command = ("protocol", "ijba", root, folder, features)
+    assert run_cli(monkeypatch, *command, "--save", tmp_path / "out.csv") == 0
+    out = capsys.readouterr().out
+    assert out.count("100.00") == 4 and "1 splits" in out
+    assert (tmp_path / "out.csv").read_text().startswith("measure,value,std,over")
+    for rule, status in (("occluded", 0), ("visible", 0)):
+        natural = ("--occlusion", "natural", "--missing-flag", rule)
+        assert run_cli(monkeypatch, *command, *natural) == status
+    assert run_cli(monkeypatch, *command, "--missing-flag", "maybe") == 2
+    assert "missing_flag must be visible or occluded" in capsys.readouterr().err
+
+
+def test_fetching_offline_says_what_to_do(tmp_path, monkeypatch, capsys):
+    import sklearn.datasets
+
+    def offline(**options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", offline)
+    assert run_cli(monkeypatch, "data", "fetch-lfw", tmp_path) == 2
+    assert "get it elsewhere and lay it out" in capsys.readouterr().err
