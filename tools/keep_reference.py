@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from ifr import paths
 from ifr.profiles import get_profile
 from ifr.report import write_index
+from ifr.reproduce import ARTEFACTS
 
 LARGE = 40_000  # bytes of a picture that is worth reducing
 LIMIT = 15_000_000  # bytes of the whole reference
@@ -76,9 +77,9 @@ def keep(profile: str) -> Path:
         reduce_notebook(path)
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     manifest["artefacts"] = {
-        name: hashlib.sha256((target / name).read_bytes()).hexdigest()
-        for name in manifest["artefacts"]
-        if (target / name).exists()
+        path.relative_to(target).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in ARTEFACTS
+        for path in sorted(target.glob(pattern))
     }
     (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     write_index(target, get_profile(profile))
