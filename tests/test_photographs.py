@@ -73,7 +73,7 @@ def test_only_the_largest_identities_are_taken_when_fewer_are_asked_for(photogra
 def test_a_wrong_folder_is_told_what_it_lacks(tmp_path, photographs_root):
     with pytest.raises(FileNotFoundError, match="not a folder; set IFR_REAL_FACES"):
         find_folders(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match=r"lacks LFW: expected a folder lfw112 or"):
+    with pytest.raises(FileNotFoundError, match=r"lacks LFW: expected a folder lfw or lfw112"):
         find_folders(tmp_path)
     lonely = tmp_path / "lonely"
     lonely.mkdir()

@@ -107,17 +107,20 @@ def load_set(folder: Path) -> FaceSet:
     """
     folder = Path(folder)
     if not (folder / "set.json").exists():
-        raise FileNotFoundError(f"no data set at {folder}: run ifr faces to render it")
+        raise FileNotFoundError(
+            f"no data set at {folder}: ifr faces renders procedural faces, ifr data prepare aligns "
+            "photographs"
+        )
     record = _read_record(folder)
     arrays = {}
     for file, size in record["bytes"].items():
         path = folder / file
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; delete {folder} and render it again")
+            raise FileNotFoundError(f"{path} is missing; delete {folder} and make it again")
         if path.stat().st_size != size:
             raise ValueError(
                 f"{path} has {path.stat().st_size} bytes, expected {size}: it was cut short or "
-                f"changed; delete {folder} and render it again"
+                f"changed; delete {folder} and make it again"
             )
         # Images and part maps are large: they are paged in from disk as they are read.
         arrays[path.stem] = np.load(path, mmap_mode="r" if size > 1 << 22 else None)
@@ -128,7 +131,7 @@ def load_set(folder: Path) -> FaceSet:
 
 def _read_record(folder: Path) -> dict:
     """Read ``set.json``, or say what is wrong with it."""
-    path, remedy = folder / "set.json", f"delete {folder} and render it again"
+    path, remedy = folder / "set.json", f"delete {folder} and make it again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = record["format"]

@@ -11,13 +11,12 @@ import numpy as np
 from ifr.datasets import FaceSet, load_set
 from ifr.datasets.folder import read_folder
 from ifr.datasets.landmark_files import read_landmarks
-from ifr.datasets.lfw import pair_list, read_lfw, read_pairs
+from ifr.datasets.lfw import FOLDERS, pair_list, read_lfw, read_pairs
 from ifr.datasets.pairs import PairList
 from ifr.datasets.prepare import prepare
 from ifr.datasets.reading import Reading
 from ifr.profiles import PhotographsPlan
 
-LFW_FOLDERS = ("lfw112", "lfw", "lfw-deepfunneled", "lfw_funneled")
 LANDMARKS = "_landmarks68.npz"  # beside a folder of images, after its name
 
 
@@ -79,13 +78,13 @@ def find_folders(root: Path) -> tuple[str, list[str]]:
             f"{root} is not a folder; set IFR_REAL_FACES to one with LFW and training photographs "
             "(data/README.md says how it is laid out)"
         )
-    lfw = next((name for name in LFW_FOLDERS if (root / name).is_dir()), None)
+    lfw = next((name for name in FOLDERS if (root / name).is_dir()), None)
     if lfw is None or not (root / "pairs.txt").is_file():
         raise FileNotFoundError(
-            f"{root} lacks LFW: expected a folder {' or '.join(LFW_FOLDERS)} and pairs.txt"
+            f"{root} lacks LFW: expected a folder {' or '.join(FOLDERS)} and pairs.txt"
         )
     names = sorted(path.name.removesuffix(LANDMARKS) for path in root.glob(f"*{LANDMARKS}"))
-    training = [name for name in names if name not in LFW_FOLDERS and (root / name).is_dir()]
+    training = [name for name in names if name not in FOLDERS and (root / name).is_dir()]
     return lfw, training
 
 
