@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from ifr.datasets.ijba import IjbaProtocol, IjbaSplit
 from ifr.datasets.ijbc import IjbcProtocol
-from ifr.datasets.templates import Templates
-
 from ifr.datasets.pairs import PairList
+from ifr.datasets.templates import Templates
 from ifr.evaluation import (
     MEASURES,
     ar_protocol,
