@@ -1,6 +1,7 @@
 """Alignment, landmark files and prepared sets: where pixels go, what resumes, what is refused."""
 
 import csv
+import errno
 import io
 import json
 
@@ -11,11 +12,12 @@ import pytest
 from conftest import write_people
 from PIL import Image
 
-from ifr.datasets import load_set
+from ifr.datasets import FaceSet, load_set
 from ifr.datasets import prepare as module
 from ifr.datasets.align import alignment, five_point_alignment, warp_face
 from ifr.datasets.detect import Detector
 from ifr.datasets.folder import read_folder
+from ifr.datasets.images import Files, LazyImages
 from ifr.datasets.landmark_files import COLUMNS, GivenLandmarks, read_landmarks, read_pts
 from ifr.datasets.prepare import prepare
 from ifr.errors import Stopped
@@ -132,6 +134,23 @@ def test_names_that_match_nothing_are_told(people, tmp_path):
     assert np.isnan(given.points[4:]).all() and not np.isnan(given.points[:4]).any()
 
 
+def test_only_the_suffix_of_an_image_is_left_out_of_a_name(tmp_path):
+    files = ["a/J.R._X_0001.jpg", "a/J.R._X_0002.jpg", "a/y.png", "a/y.jpg", "a/z.png"]
+    faces = FaceSet("s", LazyImages(Files(tmp_path, files)), np.zeros(5, np.int64), None,
+                    {"file": np.array(files)})  # fmt: skip
+    points = np.arange(4, dtype=np.float32)[:, None, None] + np.ones((4, 68, 2), np.float32)
+    found = read_landmarks(
+        write_npz(tmp_path / "l.npz", ["a/J.R._X_0002", "a/J.R._X_0001", "a/y.jpg", "a/q"], points),
+        faces,
+    )
+    # The landmarks of y.jpg are not those of y.png, which has none.
+    assert np.array_equal(found.points[:, 0, 0], [2, 1, np.nan, 3, np.nan], equal_nan=True)
+    assert found.unmatched == ("a/q",)
+    two = write_npz(tmp_path / "two.npz", ["a/z.jpg", "a/z.bmp", "a/y.jpg"], points[:3])
+    found = read_landmarks(two, faces)
+    assert np.isnan(found.points[4]).all() and found.unmatched == ("a/z.jpg", "a/z.bmp")
+
+
 def test_wrong_landmark_files_are_refused(people, tmp_path):
     root, files, points, _, _ = people
     faces = read_folder(root).faces
@@ -155,7 +174,9 @@ def test_wrong_landmark_files_are_refused(people, tmp_path):
     )
     refused(write_npz(npz, ["x.jpg"] * 1, points[:1]), "none of its 1 names, .* is an image")
     npz.write_bytes(b"nothing")
-    refused(npz, r"l\.npz: cannot be read|pickled")
+    refused(npz, r"l\.npz: cannot be read \(it is no \.npz archive")
+    np.savez(npz, names=np.array(files, object), landmarks=points)
+    refused(npz, r"l\.npz: names is an array of Python objects.*dtype=str")
     refused(tmp_path / "absent.npz", "absent.npz is not there", FileNotFoundError)
     (tmp_path / "x.txt").write_text("x")
     refused(tmp_path / "x.txt", r"x\.txt: expected \.npz, \.csv")
@@ -201,7 +222,7 @@ def test_bytes_do_not_depend_on_workers_blocks_or_interruptions(people, tmp_path
 
     def stops(job, block):
         calls.append(block)
-        if len(calls) == 3:
+        if len(calls) in (3, 5):
             raise KeyboardInterrupt
         return real(job, block)
 
@@ -215,12 +236,88 @@ def test_bytes_do_not_depend_on_workers_blocks_or_interruptions(people, tmp_path
     journal = tmp_path / "b" / f"{one.name}.partial" / "done.jsonl"
     with open(journal, "a") as file:
         file.write('[2, {"1')  # a line that a kill cut short
+    with pytest.raises(Stopped, match="12 of 18 images are kept"):
+        prepare(reading, tmp_path / "b", name="p", landmarks=given(points), workers=1,
+                progress=False)  # fmt: skip
     two = prepare(reading, tmp_path / "b", name="p", landmarks=given(points), workers=1,
                   progress=False).folder  # fmt: skip
-    assert calls[3:] == [2, 3, 4]
+    assert calls[3:] == [2, 3, 3, 4]
     for path in one.iterdir():
         assert (two / path.name).read_bytes() == path.read_bytes(), path.name
     assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize("step", ["save", "write_record", "replace", "unlink"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_stop_while_files_are_written_loses_nothing(
+    people, tmp_path, monkeypatch, error, step, missing
+):
+    root, _, points, _, _ = people
+    points = points.copy()
+    points[:missing] = np.nan
+    reading = read_folder(root)
+
+    def run(out):
+        return prepare(reading, tmp_path / out, name="p", landmarks=given(points), workers=1,
+                       progress=False).folder  # fmt: skip
+
+    expected = run("a")
+    place = {"save": np, "write_record": module, "replace": module.os,
+             "unlink": type(tmp_path)}[step]  # fmt: skip
+    real, calls = getattr(place, step), []
+
+    def stops(*arguments, **options):
+        calls.append(expected.name in str(arguments[0]))
+        if calls[-1] and sum(calls) == nth:
+            raise error(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    for nth in (1, 2, 3):
+        calls.clear()
+        out = f"b{nth}"
+        with monkeypatch.context() as patch:
+            patch.setattr(place, step, stops)
+            try:
+                run(out)
+            except (Stopped, OSError) as stopped:
+                if isinstance(stopped, Stopped):
+                    assert "stopped writing 'p': all 18 images are aligned" in str(stopped)
+                assert calls
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_align_block", None)  # nothing is aligned again
+            found = run(out)
+        names = {path.name for path in found.iterdir()} - {module.COMPLETE}
+        assert names == {path.name for path in expected.iterdir()}
+        for name in names:
+            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_a_full_disk_is_told_before_the_work(people, tmp_path, monkeypatch):
+    root, _, points, _, _ = people
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def run():
+        return prepare(read_folder(root), tmp_path / "o", name="p", landmarks=given(points),
+                       workers=1, progress=False)  # fmt: skip
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "posix_fallocate", full, raising=False)
+        with pytest.raises(OSError, match=r"No space left on device: 0\.00068 GB are needed"):
+            run()
+    assert not [path for path in (tmp_path / "o").iterdir() if path.suffix != ".partial"]
+    assert run().kept == 18
+
+
+def test_attributes_of_python_objects_are_refused_before_the_work(people, tmp_path):
+    root, _, points, _, _ = people
+    reading = read_folder(root)
+    reading.faces.attributes["note"] = np.array(["x"] * 18, dtype=object)
+    with pytest.raises(ValueError, match=r"attribute note is of Python objects.*dtype=str"):
+        prepare(reading, tmp_path / "o", name="p", landmarks=given(points), progress=False)
+    assert not (tmp_path / "o").exists()
 
 
 def test_two_workers_give_the_bytes_of_one(people, tmp_path, monkeypatch):

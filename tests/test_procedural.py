@@ -113,12 +113,18 @@ def test_stop_between_identities_goes_on(whole, tmp_path, monkeypatch):
             render_set(TINY, folder, workers=1, progress=False)
     with pytest.raises(FileNotFoundError, match="no data set at"):
         load_set(folder)
+    with open(tmp_path / "tiny.partial" / "done.txt", "a") as journal:
+        journal.write("2")  # a line that a kill cut short says nothing, now or after the next stop
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_render_all", stopped)
+        with pytest.raises(Stopped, match="6 of 12 images are kept"):
+            render_set(TINY, folder, workers=1, progress=False)
     monkeypatch.setattr(module, "_render_all", counted)
     render_set(TINY, folder, workers=1, progress=False)
-    assert asked == [1, 2, 3]
+    assert asked == [2, 3]
     assert content(folder) == content(whole[1])
     render_set(TINY, folder, workers=1, progress=False)
-    assert asked == [1, 2, 3]  # a finished set is loaded
+    assert asked == [2, 3]  # a finished set is loaded
 
 
 SCRIPT = """

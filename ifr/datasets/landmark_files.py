@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ifr.datasets import FaceSet
+from ifr.datasets.images import SUFFIXES
 from ifr.landmarks import NUM_LANDMARKS
 
 COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
@@ -31,8 +32,8 @@ class GivenLandmarks:
 def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
     """Read 68 landmarks for the images of a set.
 
-    Names are matched to the attribute ``file``: the path below the root, with or without its
-    suffix.
+    Names are matched to the attribute ``file``: the path below the root; then, for images and
+    names that are left, without the suffix of an image file, where only one name has that path.
 
     Args:
         path: ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with the columns
@@ -72,14 +73,13 @@ def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray)
     if len(repeated):
         raise ValueError(f"{path}: {len(repeated)} names come twice, first {repeated[0]}")
     place = {name: row for row, name in enumerate(names.tolist())}
-    # A name without its suffix counts when the whole name is not there.
-    stems = {str(Path(name).with_suffix("")): row for name, row in place.items()}
+    taken, stems = set(files.tolist()), {}
+    for name, row in place.items():
+        if name not in taken:
+            stems.setdefault(_stem(name), []).append(row)
+    only = {stem: found[0] for stem, found in stems.items() if len(found) == 1}
     rows = np.array(
-        [
-            place.get(name, stems.get(str(Path(name).with_suffix("")), -1))
-            for name in files.tolist()
-        ],
-        dtype=np.int64,
+        [place.get(name, only.get(_stem(name), -1)) for name in files.tolist()], dtype=np.int64
     )
     if len(files) and (rows < 0).all():
         raise ValueError(
@@ -93,11 +93,16 @@ def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray)
 
 
 def _stem(name: str) -> str:
-    return Path(name).with_suffix("").as_posix()
+    """Return a name without the suffix of an image; other dots belong to the name."""
+    return name[: -len(suffix)] if (suffix := Path(name).suffix).lower() in SUFFIXES else name
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
+        with open(path, "rb") as file:
+            archive = file.read(2) == b"PK"
+        if not archive:
+            raise BadZipFile("it is no .npz archive, as np.savez writes")
         with np.load(path, allow_pickle=False) as stored:
             absent = [name for name in ("names", "landmarks") if name not in stored]
             if absent:
@@ -105,7 +110,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
                     f"{path} lacks {' and '.join(absent)}: expected names (M,) and landmarks "
                     f"(M, 68, 2), found {', '.join(stored) or 'nothing'}"
                 )
-            names, points = stored["names"], stored["landmarks"]
+            names, points = (_plain(path, stored, name) for name in ("names", "landmarks"))
     except (OSError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
     if names.ndim != 1 or points.shape != (len(names), NUM_LANDMARKS, 2):
@@ -116,6 +121,16 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if points.dtype.kind not in "fiu":
         raise ValueError(f"{path}: landmarks must be numbers, got {points.dtype}")
     return names.astype(str), points.astype(np.float32)
+
+
+def _plain(path: Path, stored: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        return stored[name]
+    except ValueError:
+        raise ValueError(
+            f"{path}: {name} is an array of Python objects, which is not read: it could run code; "
+            "save text as np.array(names, dtype=str) and landmarks as float32"
+        ) from None
 
 
 def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +153,9 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _from_pts(root: Path, files: np.ndarray) -> GivenLandmarks:
     points = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
-    wanted = {str(Path(name).with_suffix(".pts")): row for row, name in enumerate(files.tolist())}
+    wanted = {}
+    for row, name in enumerate(files.tolist()):
+        wanted.setdefault(f"{_stem(name)}.pts", []).append(row)
     unmatched, used = [], 0
     for path in sorted(root.rglob("*.pts")):
         name = path.relative_to(root).as_posix()

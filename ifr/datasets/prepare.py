@@ -1,6 +1,7 @@
 """Photographs aligned once and kept as one memory-mapped set, in parallel and resumable."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -29,11 +30,12 @@ from ifr.datasets.reading import Reading
 from ifr.errors import Stopped
 from ifr.hashing import code_hash
 from ifr.landmarks import ARCFACE_TEMPLATE, apply_similarity, five_points
-from ifr.paths import require_writable
+from ifr.paths import ASSETS, require_writable
 
 BLOCK = 256  # images of one job: 10 MB of aligned faces
 SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
+COMPLETE = "complete.jsonl"  # the journal, once all else of a set is written
 IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
 CODE = [Path(module.__file__) for module in (align, detect, images, landmarks_module)]
 
@@ -78,7 +80,8 @@ def prepare(
     """Align every face of a reading to 112×112 and keep them as ``folder/NAME-FINGERPRINT/``.
 
     The folder is the form of :func:`ifr.datasets.load_set`, with all attributes of the reading
-    and ``missed.csv``: the images that could not be used, with the reason. What is aligned is kept
+    but those in pixels of the image before alignment (``five_points``, ``box``), and
+    ``missed.csv``: the images that could not be used, with the reason. What is aligned is kept
     when the work is stopped or killed, and the bytes do not depend on that or on the number of
     workers. A set that is there already is returned at once. The fingerprint covers file names and
     sizes, landmarks, settings and the code of the alignment, not the bytes of the images.
@@ -98,8 +101,8 @@ def prepare(
     Raises:
         Stopped: on Ctrl-C; what is aligned is kept.
         ValueError: if the images cannot be aligned with what is given, the landmarks are of another
-            frame, or no image at all can be used.
-        OSError: if the folder cannot be written.
+            frame, an attribute is of Python objects, or no image at all can be used.
+        OSError: if the folder cannot be written, or the disk has no room for the set.
     """
     job = _job(reading.faces, landmarks, detect, method)
     key = _fingerprint(reading.faces, job, name)
@@ -111,21 +114,33 @@ def prepare(
     _check_frame(job, landmarks)
     require_writable(folder)
     partial = folder / f"{target.name}.partial"
-    partial.mkdir(exist_ok=True)
-    arrays, done = _open_partial(partial, len(reading.faces), job.knows_landmarks)
+    try:
+        if not (partial / COMPLETE).exists():
+            _make(reading.faces, job, partial, workers, progress, name)
+        _publish(partial, target, name, key)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped writing {name!r}: all {len(reading.faces)} images are aligned and kept; run "
+            "the same command again to go on"
+        ) from None
+    return _result(target)
+
+
+def _make(
+    faces: FaceSet, job: _Job, partial: Path, workers: int | None, progress: bool, name: str
+) -> None:
+    """Align what is not aligned yet and write all files of the set into its partial folder."""
+    arrays, done = _open_partial(partial, len(faces), job.knows_landmarks)
     _align_all(job, arrays, done, partial, workers, progress, name)
     missed = {row: why for found in done.values() for row, why in found.items()}
-    keep = np.setdiff1d(np.arange(len(reading.faces)), list(missed))
+    keep = np.setdiff1d(np.arange(len(faces)), list(missed))
     if not len(keep):
         why = Counter(reason for reason, _ in missed.values()).most_common(1)
         raise ValueError(
             f"none of the {len(missed)} images can be used ({why[0][0]}, such as "
             f"{next(iter(missed.values()))[1]}); {partial} can be deleted"
         )
-    _finish(reading.faces, job, arrays, keep, missed, partial)
-    write_record(partial, name, key)
-    os.replace(partial, target)
-    return _result(target)
+    _finish(faces, arrays, keep, missed, partial)
 
 
 def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str) -> _Job:
@@ -139,6 +154,12 @@ def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str
             f"set {faces.name!r} has no landmarks to align by: give them (--landmarks), let them "
             "be found (--detect), or say that the images are aligned already (--method none)"
         )
+    for attribute, array in faces.attributes.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(
+                f"set {faces.name!r}: attribute {attribute} is of Python objects, which are not "
+                "kept; give it as numbers or text, such as np.array(values, dtype=str)"
+            )
     if detect:
         Detector()  # refuse before the work begins when its packages are missing
     return _Job(
@@ -154,6 +175,8 @@ def _fingerprint(faces: FaceSet, job: _Job, name: str) -> str:
         digest.update(f"{file}\0{source.size(row)}\n".encode())
     for array in (job.points, job.five, job.boxes, faces.identity):
         digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    if job.method == "all":
+        digest.update((ASSETS / "frontal68.npy").read_bytes())
     digest.update(json.dumps([name, job.detect, job.method]).encode())
     return digest.hexdigest()
 
@@ -209,20 +232,40 @@ def _open_partial(
     shapes = {"images": ((count, SIZE, SIZE, 3), np.uint8)}
     if with_landmarks:
         shapes["landmarks"] = ((count, landmarks_module.NUM_LANDMARKS, 2), np.float32)
-    journal, arrays = partial / "done.jsonl", {}
-    for name, (shape, kind) in shapes.items():
-        path = partial / f"all_{name}.npy"
-        fresh = not (path.exists() and journal.exists())
-        arrays[name] = np.lib.format.open_memmap(
-            path, "w+" if fresh else "r+", *((np.dtype(kind), shape) if fresh else ())
-        )
-    lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
-    journal.touch()
+    journal = partial / "done.jsonl"
+    paths = {name: partial / f"all_{name}.npy" for name in shapes}
+    if not all(path.exists() for path in (journal, *paths.values())):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        arrays = {name: _new_array(paths[name], *shapes[name]) for name in shapes}
+        journal.touch()
+        return arrays, {}
+    arrays = {name: np.lib.format.open_memmap(path, "r+") for name, path in paths.items()}
+    whole = journal.read_bytes().rpartition(b"\n")
+    os.truncate(journal, len(whole[0] + whole[1]))  # without a last line that was cut short
     done = {}
-    for line in lines:  # the last one, when it was cut short, has no line end and is not here
+    for line in whole[0].decode().split("\n") if whole[0] else ():
         block, missed = json.loads(line)
         done[block] = {int(row): tuple(why) for row, why in missed.items()}
     return arrays, done
+
+
+def _new_array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.memmap:
+    """Make an array on disk, with its room reserved: writing past a full disk ends the process."""
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    return array  # a file system that cannot reserve
+                raise OSError(
+                    error.errno,
+                    f"{os.strerror(error.errno)}: {array.nbytes / 1e9:.2g} GB are needed for this "
+                    "file; free them or choose another folder (--to)", str(path),
+                ) from None  # fmt: skip
+    return array
 
 
 def _align_all(
@@ -347,23 +390,21 @@ def _align_one(job: _Job, row: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _finish(
-    faces: FaceSet, job: _Job, arrays: dict, keep: np.ndarray, missed: dict, partial: Path
-) -> None:
-    """Write the final files of a set into its partial folder and remove the others."""
+    faces: FaceSet, arrays: dict, keep: np.ndarray, missed: dict, partial: Path
+) -> None:  # fmt: skip
+    """Write the final files of a set beside the arrays of all images, which stay as they are.
+
+    The journal is renamed last: until then all of this can be done again.
+    """
     for name, array in arrays.items():
         array.flush()
-        source, final = partial / f"all_{name}.npy", partial / f"{name}.npy"
         if len(keep) == len(array):
-            os.replace(source, final)
-            continue
-        shape = (len(keep), *array.shape[1:])
-        kept = np.lib.format.open_memmap(final, "w+", array.dtype, shape)
+            continue  # the array of all images gets the final name
+        kept = _new_array(partial / f"{name}.npy", (len(keep), *array.shape[1:]), array.dtype)
         for first in range(0, len(keep), BLOCK):
             rows = keep[first : first + BLOCK]
             kept[first : first + len(rows)] = array[rows]
         kept.flush()
-        source.unlink()
-    arrays.clear()
     identity = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
     np.save(partial / "identity.npy", identity)
     for name, array in faces.attributes.items():
@@ -374,7 +415,20 @@ def _finish(
         writer.writerow(["file", "reason", "detail"])
         for row in sorted(missed):
             writer.writerow([faces.attributes["file"][row], *missed[row]])
-    (partial / "done.jsonl").unlink()
+    os.replace(partial / "done.jsonl", partial / COMPLETE)
+
+
+def _publish(partial: Path, target: Path, name: str, key: str) -> None:
+    """Give the files of a complete set, and then its folder, their names; may be done again."""
+    for array in ("images", "landmarks"):
+        source, final = partial / f"all_{array}.npy", partial / f"{array}.npy"
+        if final.exists():
+            source.unlink(missing_ok=True)
+        elif source.exists():
+            os.replace(source, final)
+    write_record(partial, name, key)
+    os.replace(partial, target)
+    (target / COMPLETE).unlink()
 
 
 def _result(folder: Path) -> Prepared:

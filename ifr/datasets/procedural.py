@@ -215,8 +215,10 @@ def _open_partial(spec: SetSpec, partial: Path) -> tuple[dict[str, np.memmap], P
             partial / f"{name}.npy", mode, *(() if not fresh else (np.dtype(kind), shape))
         )
     note.write_text(fingerprint(spec), encoding="utf-8")
-    lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
-    return arrays, journal, {int(line) for line in lines}
+    journal.touch()
+    whole = journal.read_bytes().rpartition(b"\n")
+    os.truncate(journal, len(whole[0] + whole[1]))  # without a last line that was cut short
+    return arrays, journal, {int(line) for line in whole[0].split()}
 
 
 def _render_all(
