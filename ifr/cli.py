@@ -67,15 +67,14 @@ def benchmark(
     profile: PROFILE = "classroom",
 ) -> None:
     """Measure this machine: rendering, alignment, the mesh, the paper's losses, IJB-C's ROC."""
-    from ifr.benchmark import loss_cost, mesh_cost
-    from ifr.datasets.prepare import prepare_benchmark
+    from ifr.benchmark import alignment_speed, loss_cost, mesh_cost
     from ifr.datasets.procedural import render_benchmark
     from ifr.evaluation import ijbc_benchmark
     from ifr.profiles import get_profile
 
     chosen = get_profile(profile)
     print("faces:", render_benchmark(images))
-    print("align:", prepare_benchmark(images))
+    print("align:", alignment_speed(images))
     print("mesh: ", mesh_cost())
     print("losses:", loss_cost(chosen))
     print("IJB-C:", ijbc_benchmark())

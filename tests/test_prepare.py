@@ -4,6 +4,8 @@ import csv
 import errno
 import io
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from conftest import write_people
 from PIL import Image
 
-from ifr.datasets import FaceSet, load_set
+from ifr.datasets import FaceSet, blocks, load_set
 from ifr.datasets import prepare as module
 from ifr.datasets.align import alignment, five_point_alignment, warp_face
 from ifr.datasets.detect import Detector
@@ -218,7 +220,7 @@ def test_bytes_do_not_depend_on_workers_blocks_or_interruptions(people, tmp_path
     reading = read_folder(root)
     one = prepare(reading, tmp_path / "a", name="p", landmarks=given(points), workers=1,
                   progress=False).folder  # fmt: skip
-    real, calls = module._align_block, []
+    real, calls = blocks._align_block, []
 
     def stops(job, block):
         calls.append(block)
@@ -226,7 +228,7 @@ def test_bytes_do_not_depend_on_workers_blocks_or_interruptions(people, tmp_path
             raise KeyboardInterrupt
         return real(job, block)
 
-    monkeypatch.setattr(module, "_align_block", stops)
+    monkeypatch.setattr(blocks, "_align_block", stops)
     with pytest.raises(
         Stopped, match="stopped aligning 'p': 8 of 18 images are kept; run the same"
     ):
@@ -285,7 +287,7 @@ def test_a_stop_while_files_are_written_loses_nothing(
                     assert "stopped writing 'p': all 18 images are aligned" in str(stopped)
                 assert calls
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_align_block", None)  # nothing is aligned again
+            patch.setattr(blocks, "_align_block", None)  # nothing is aligned again
             found = run(out)
         names = {path.name for path in found.iterdir()} - {module.COMPLETE}
         assert names == {path.name for path in expected.iterdir()}
@@ -322,12 +324,29 @@ def test_attributes_of_python_objects_are_refused_before_the_work(people, tmp_pa
 
 def test_two_workers_give_the_bytes_of_one(people, tmp_path, monkeypatch):
     root, _, points, _, _ = people
+    monkeypatch.setattr(module, "BLOCK", 4)
     folders = []
     for workers in (1, 2):
         done = prepare(read_folder(root), tmp_path / str(workers), name="p", workers=workers,
                        landmarks=given(points), progress=False)  # fmt: skip
         folders.append(done.folder)
     assert (folders[0] / "images.npy").read_bytes() == (folders[1] / "images.npy").read_bytes()
+
+
+def killed(job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_and_the_work_goes_on(people, tmp_path, monkeypatch):
+    root, _, points, _, _ = people
+    monkeypatch.setattr(module, "BLOCK", 4)
+    arguments = dict(name="p", landmarks=given(points), progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "_begin", killed)
+        with pytest.raises(ChildProcessError, match=r"lack of memory.*--workers"):
+            prepare(read_folder(root), tmp_path / "out", workers=2, **arguments)
+    whole = prepare(read_folder(root), tmp_path / "out", workers=1, **arguments)
+    assert whole.kept == len(points)
 
 
 def test_images_that_cannot_be_used_are_listed_and_counted(people, tmp_path):

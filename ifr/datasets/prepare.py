@@ -6,30 +6,24 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
 from ifr import landmarks as landmarks_module
-from ifr.datasets import FaceSet, align, detect, images, load_set, write_record
-from ifr.datasets.align import METHODS, SIZE, alignment, five_point_alignment, warp_face
+from ifr.datasets import FaceSet, align, blocks, detect, images, load_set, write_record
+from ifr.datasets.align import METHODS, SIZE
+from ifr.datasets.blocks import Job, aligned_blocks, outside
 from ifr.datasets.detect import Detector
-from ifr.datasets.images import Files, LazyImages, UnreadableImage
+from ifr.datasets.images import UnreadableImage
 from ifr.datasets.landmark_files import GivenLandmarks
 from ifr.datasets.reading import Reading
 from ifr.errors import Stopped
 from ifr.hashing import code_hash
-from ifr.landmarks import ARCFACE_TEMPLATE, apply_similarity, five_points
+from ifr.landmarks import ARCFACE_TEMPLATE, five_points
 from ifr.paths import ASSETS, require_writable
 
 BLOCK = 256  # images of one job: 10 MB of aligned faces
@@ -37,7 +31,7 @@ SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
 COMPLETE = "complete.jsonl"  # the journal, once all else of a set is written
 IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
-CODE = [Path(module.__file__) for module in (align, detect, images, landmarks_module)]
+CODE = [Path(module.__file__) for module in (align, blocks, detect, images, landmarks_module)]
 
 
 @dataclass(frozen=True)
@@ -47,23 +41,6 @@ class Prepared:
     folder: Path
     kept: int
     missed: dict[str, int]
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What a worker needs to align any block of a set."""
-
-    images: LazyImages
-    points: np.ndarray | None  # (N, 68, 2) given landmarks, NaN where there are none
-    five: np.ndarray | None  # (N, 5, 2)
-    boxes: np.ndarray | None  # (N, 4)
-    detect: bool
-    method: str
-
-    @property
-    def knows_landmarks(self) -> bool:
-        """Whether the aligned set will have 68 landmarks."""
-        return self.points is not None or self.detect
 
 
 def prepare(
@@ -127,7 +104,7 @@ def prepare(
 
 
 def _make(
-    faces: FaceSet, job: _Job, partial: Path, workers: int | None, progress: bool, name: str
+    faces: FaceSet, job: Job, partial: Path, workers: int | None, progress: bool, name: str
 ) -> None:
     """Align what is not aligned yet and write all files of the set into its partial folder."""
     arrays, done = _open_partial(partial, len(faces), job.knows_landmarks)
@@ -143,7 +120,7 @@ def _make(
     _finish(faces, arrays, keep, missed, partial)
 
 
-def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str) -> _Job:
+def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str) -> Job:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not len(faces):
@@ -162,13 +139,13 @@ def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str
             )
     if detect:
         Detector()  # refuse before the work begins when its packages are missing
-    return _Job(
+    return Job(
         faces.images, None if given is None else given.points, five,
-        faces.attributes.get("box"), detect, method,
+        faces.attributes.get("box"), detect, method, BLOCK,
     )  # fmt: skip
 
 
-def _fingerprint(faces: FaceSet, job: _Job, name: str) -> str:
+def _fingerprint(faces: FaceSet, job: Job, name: str) -> str:
     digest = hashlib.sha256(code_hash([*CODE, Path(__file__)]).encode())
     source, rows = faces.images.source, faces.images.rows
     for file, row in zip(faces.attributes["file"].tolist(), rows.tolist(), strict=True):
@@ -181,12 +158,12 @@ def _fingerprint(faces: FaceSet, job: _Job, name: str) -> str:
     return digest.hexdigest()
 
 
-def _check_frame(job: _Job, given: GivenLandmarks | None) -> None:
+def _check_frame(job: Job, given: GivenLandmarks | None) -> None:
     """Refuse landmarks of another frame than the images before hours are spent on them."""
     if given is None:
         return
     known = np.flatnonzero(np.isfinite(job.points).all(axis=(1, 2)))[:SAMPLE]
-    sizes, distances, outside = [], [], 0
+    sizes, distances, far = [], [], 0
     for row in known:
         try:
             height, width = job.images[row].shape[:2]
@@ -196,13 +173,13 @@ def _check_frame(job: _Job, given: GivenLandmarks | None) -> None:
         sizes.append((width, height))
         gaps = np.linalg.norm(five_points(points) - ARCFACE_TEMPLATE, axis=-1)
         distances.append(gaps.mean())
-        outside += bool(_outside(points, width, height))
+        far += outside(points, width, height)
     if not sizes:
         return
     image = f"{sizes[0][0]} x {sizes[0][1]}"
-    if outside > len(sizes) / 2:
+    if far > len(sizes) / 2:
         raise ValueError(
-            f"{given.source}: landmarks lie outside their images in {outside} of {len(sizes)} "
+            f"{given.source}: landmarks lie outside their images in {far} of {len(sizes)} "
             f"faces looked at (images of {image} pixels): they are of another crop or size; give "
             "landmarks in pixels of the images as they lie on disk"
         )
@@ -219,10 +196,6 @@ def _check_frame(job: _Job, given: GivenLandmarks | None) -> None:
             "template: these images are not aligned, or the landmarks are of another frame; "
             "use --method five"
         )
-
-
-def _outside(points: np.ndarray, width: int, height: int) -> bool:
-    return bool(((points.mean(axis=0) < 0) | (points.mean(axis=0) > [width, height])).any())
 
 
 def _open_partial(
@@ -269,16 +242,16 @@ def _new_array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.memmap:
 
 
 def _align_all(
-    job: _Job, arrays: dict, done: dict, partial: Path, workers: int | None, progress: bool,
+    job: Job, arrays: dict, done: dict, partial: Path, workers: int | None, progress: bool,
     name: str,
 ) -> None:  # fmt: skip
     count = len(job.images)
-    todo = [block for block in range(-(-count // BLOCK)) if block not in done]
-    bar = tqdm(total=count, initial=min(count, len(done) * BLOCK), unit="img",
+    todo = [block for block in range(-(-count // job.block)) if block not in done]
+    bar = tqdm(total=count, initial=min(count, len(done) * job.block), unit="img",
                desc=f"aligning {name}", disable=not progress, mininterval=1.0)  # fmt: skip
     try:
-        for block, (faces, points, missed) in _blocks(job, todo, workers):
-            rows = slice(block * BLOCK, block * BLOCK + len(faces))
+        for block, (faces, points, missed) in aligned_blocks(job, todo, workers):
+            rows = slice(block * job.block, block * job.block + len(faces))
             arrays["images"][rows] = faces
             if "landmarks" in arrays:
                 arrays["landmarks"][rows] = points
@@ -287,106 +260,12 @@ def _align_all(
                 journal.write(json.dumps([block, missed]) + "\n")
             bar.update(len(faces))
     except KeyboardInterrupt:
-        state = f"{min(count, len(done) * BLOCK)} of {count} images are kept"
+        state = f"{min(count, len(done) * job.block)} of {count} images are kept"
         raise Stopped(
             f"stopped aligning {name!r}: {state}; run the same command again to go on"
         ) from None
     finally:
         bar.close()
-
-
-def _blocks(job: _Job, todo: list[int], workers: int | None) -> Iterator[tuple[int, tuple]]:
-    """Yield the blocks as they are aligned, in order; a few are in flight at a time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = min(workers or cores or 1, len(todo))
-    if workers <= 1:
-        for block in todo:
-            yield block, _align_block(job, block)
-        return
-    # A fresh interpreter for each worker: forking a process with OpenMP threads can hang.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)
-    )
-    try:
-        ahead = 2 * workers
-        jobs = {block: pool.submit(_run, block) for block in todo[:ahead]}
-        for place, block in enumerate(todo):
-            if place + ahead < len(todo):
-                coming = todo[place + ahead]
-                jobs[coming] = pool.submit(_run, coming)
-            yield block, jobs.pop(block).result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_job_of_worker: _Job | None = None
-
-
-def _begin(job: _Job) -> None:
-    global _job_of_worker
-    _job_of_worker = job
-    cv2.setNumThreads(1)
-
-
-def _run(block: int) -> tuple:
-    return _align_block(_job_of_worker, block)
-
-
-@cache
-def _detector() -> Detector:
-    return Detector()
-
-
-def _align_block(job: _Job, block: int) -> tuple[np.ndarray, np.ndarray, dict[int, tuple]]:
-    """Return aligned faces (n, 112, 112, 3), their landmarks (n, 68, 2), and rows missed by why."""
-    rows = range(block * BLOCK, min(len(job.images), (block + 1) * BLOCK))
-    faces = np.zeros((len(rows), SIZE, SIZE, 3), np.uint8)
-    points = np.full((len(rows), landmarks_module.NUM_LANDMARKS, 2), np.nan, np.float32)
-    missed = {}
-    for place, row in enumerate(rows):
-        try:
-            faces[place], found = _align_one(job, row)
-        except UnreadableImage as error:
-            missed[row] = ("unreadable", str(error))
-        except _Unusable as error:
-            missed[row] = (str(error), job.images.name(row))
-        else:
-            if found is not None:
-                points[place] = found
-    return faces, points, missed
-
-
-class _Unusable(Exception):
-    """A face that cannot be aligned; the message is the reason in few words."""
-
-
-def _align_one(job: _Job, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-    image = job.images[row]
-    height, width = image.shape[:2]
-    points = None
-    if job.points is not None and np.isfinite(job.points[row]).all():
-        points = job.points[row]
-        if _outside(points, width, height):
-            raise _Unusable("landmarks outside the image")
-    elif job.detect:
-        points = _detector().find(image, None if job.boxes is None else job.boxes[row])
-    if job.method == "none":
-        if (height, width) != (SIZE, SIZE):
-            raise _Unusable(f"not {SIZE} x {SIZE} pixels")
-        if job.knows_landmarks and points is None:
-            raise _Unusable("no face found" if job.detect else "no landmarks given")
-        return image, points
-    if points is None and job.knows_landmarks:
-        raise _Unusable("no face found" if job.detect else "no landmarks given")
-    try:
-        if points is None:
-            matrix = five_point_alignment(job.five[row])
-        else:
-            matrix = alignment(points, job.method)
-    except ValueError:
-        raise _Unusable("landmarks that coincide or are unknown") from None
-    moved = None if points is None else apply_similarity(matrix, points)
-    return warp_face(image, matrix), moved
 
 
 def _finish(
@@ -435,36 +314,3 @@ def _result(folder: Path) -> Prepared:
     with open(folder / "missed.csv", encoding="utf-8", newline="") as file:
         reasons = Counter(row["reason"] for row in csv.DictReader(file))
     return Prepared(folder, len(load_set(folder)), dict(reasons))
-
-
-def prepare_benchmark(count: int = 2000, *, workers: int | None = None) -> str:
-    """Align JPEG files of 250×250 pixels by given landmarks and return the speed in words.
-
-    The files show a random pattern with fine and coarse detail; decoding, warping, writing and the
-    start of the workers are counted.
-
-    Args:
-        count: how many images.
-        workers: processes; the cores this process may use if None.
-    """
-    rng = np.random.default_rng(0)
-    template = np.load(align.ASSETS / "frontal68.npy") * 1.1 + 60
-    with tempfile.TemporaryDirectory() as place:
-        root, names = Path(place), []
-        for k in range(count):
-            coarse = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
-            picture = cv2.resize(coarse, (250, 250), interpolation=cv2.INTER_CUBIC)
-            picture = cv2.add(picture, rng.integers(0, 24, (250, 250, 3), dtype=np.uint8))
-            names.append(f"{k}.jpg")
-            cv2.imwrite(str(root / names[-1]), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        points = (template + rng.normal(0, 2, (count, 1, 2))).astype(np.float32)
-        faces = FaceSet("benchmark", LazyImages(Files(root, names)), np.zeros(count, np.int64),
-                        None, {"file": np.array(names)})  # fmt: skip
-        given = GivenLandmarks(points, (), "benchmark")
-        began = time.perf_counter()
-        prepare(Reading(faces, {}), root / "out", name="benchmark", landmarks=given,
-                workers=workers, progress=False)  # fmt: skip
-        seconds = time.perf_counter() - began
-        shutil.rmtree(root / "out")
-    speed = f"{count / seconds:.0f} images/s"
-    return f"{count} JPEG images of 250 x 250 pixels in {seconds:.1f} s: {speed}"
