@@ -133,6 +133,7 @@ def feature_selection_mask(
     keep: int = PAPER_KEEP,
     *,
     threshold: float | None = None,
+    across: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the feature selection mask τ of a batch that shares one occlusion (Sec. 3.2, 3.3).
 
@@ -142,6 +143,8 @@ def feature_selection_mask(
         keep: t as a count: the ``keep`` elements with the smallest mean |f_i(I_n) - f_i(Î_n)|; of
             equal ones the first.
         threshold: t as a value, instead of ``keep``: the elements whose mean is below it.
+        across: averages the (K,) means of this part of a batch over all its parts, where several
+            processes share a batch, so that each selects the same elements.
 
     Returns:
         (K,) bool, without gradient.
@@ -153,6 +156,8 @@ def feature_selection_mask(
     _require_features(clean, occluded)
     with torch.no_grad():
         difference = (_wide(clean) - _wide(occluded)).abs().mean(dim=0)  # (K,)
+        if across is not None:
+            difference = across(difference)
         if threshold is not None:
             return difference < threshold
         if not 1 <= keep <= len(difference):

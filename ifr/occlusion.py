@@ -135,6 +135,7 @@ def warp_vertices(
     *,
     mesh: FaceMesh | None = None,
     size: float | None = None,
+    check: bool = True,
 ) -> Tensor:
     """Warp a template rectangle's four vertices to each face by barycentric coordinates (Fig. 3).
 
@@ -145,6 +146,8 @@ def warp_vertices(
         landmarks: (N, 68, 2) pixels in the image's own frame; the result is on their device.
         mesh: frontal template; the 96 x 96 one if None.
         size: side of the images in pixels, if it is not the mesh's (48 for a reduced network).
+        check: False for a floating tensor of landmarks that were checked before: looking at their
+            values makes a GPU wait.
 
     Returns:
         (N, 4, 2) tensor, pixels in the image's own frame, in the landmarks' floating type.
@@ -154,7 +157,8 @@ def warp_vertices(
     """
     mesh = FaceMesh.frontal(96) if mesh is None else mesh
     size = mesh.size if size is None else size
-    landmarks = _check_faces(landmarks, size)
+    if check:
+        landmarks = _check_faces(landmarks, size)
     wanted = np.asarray(rectangle, np.float64)
     if wanted.shape not in ((4,), (len(landmarks), 4)):
         raise ValueError(
@@ -214,6 +218,8 @@ def occlude(
     mesh: FaceMesh | None = None,
     fill: str = "black",
     generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
+    check: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Occlude the same spot of every face (Sec. 3.3); the given images stay as they are.
 
@@ -227,6 +233,8 @@ def occlude(
             each pixel and channel, clipped to [-1, 1]. The paper does not give the noise's
             parameters and the released code has none of it.
         generator: source of the noise; the noise is drawn on the generator's device.
+        noise: values like the images, from :func:`draw_noise`, in place of a generator.
+        check: False where the landmarks were checked before; see :func:`warp_vertices`.
 
     Returns:
         occluded images like `images`, and masks (N, H, H) bool, true where the image was covered.
@@ -239,19 +247,25 @@ def occlude(
     _check_images(images, landmarks)
     if fill not in KINDS.values():
         raise ValueError(f'fill must be "black" or "noise", got {fill!r}')
-    if fill == "noise" and generator is None:
+    if fill == "noise" and generator is None and noise is None:
         raise ValueError('fill="noise" needs a generator, so that a run can be repeated')
     height, width = images.shape[-2:]
     # Places are computed in float32 at least: half precision would move them by tenths of pixels.
     landmarks = torch.as_tensor(landmarks, device=images.device)
     if landmarks.dtype != torch.float64:
         landmarks = landmarks.to(torch.float32)
-    masks = fill_polygon(warp_vertices(rectangle, landmarks, mesh=mesh, size=height), height, width)
+    vertices = warp_vertices(rectangle, landmarks, mesh=mesh, size=height, check=check)
+    masks = fill_polygon(vertices, height, width)
     cover = torch.as_tensor(-1.0, dtype=images.dtype, device=images.device)
     if fill == "noise":
-        noise = torch.randn(images.shape, generator=generator, device=generator.device)
-        cover = (noise * NOISE_STD).clamp_(-1, 1).to(images)
+        cover = (draw_noise(images.shape, generator) if noise is None else noise).to(images)
     return torch.where(masks[:, None], cover, images), masks
+
+
+def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return values for GauD masks of images of that shape, on the generator's device."""
+    noise = torch.randn(*shape, generator=generator, device=generator.device)
+    return (noise * NOISE_STD).clamp_(-1, 1)
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from ifr.landmarks import MIRROR
+
 STORED = 112  # side of the aligned faces on disk, pixels
 CROP = 96  # side of the crop the paper's network takes (Table 1), pixels
 CENTRE = (STORED - CROP) // 2  # offset of the centre crop, used in every test
@@ -72,6 +74,30 @@ def to_network_points(
     _check(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
     return moved * (size / _crop(size))
+
+
+def flip(
+    images: torch.Tensor, points: torch.Tensor | None, chosen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Flip some images horizontally, and their landmarks with them.
+
+    Args:
+        images: (N, C, H, S).
+        points: (N, 68, 2) pixels in the frame of these images, or None.
+        chosen: (N,) bool.
+
+    Returns:
+        Images and points of the same shapes; the points of a flipped face are renumbered, so that
+        point 0 is again the jaw's first point.
+    """
+    chosen = chosen.to(images.device)
+    flipped = torch.where(chosen[:, None, None, None], images.flip(3), images)
+    if points is None:
+        return flipped, None
+    order = torch.tensor(MIRROR, device=points.device)
+    mirrored = points[:, order]
+    mirrored = torch.stack([images.shape[3] - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+    return flipped, torch.where(chosen[:, None, None], mirrored, points)
 
 
 def _crop(size: int) -> int:

@@ -23,6 +23,9 @@ def build_model(
     num_classes: int | None = None,
     dropout: float = 0.4,
     feature_scale: float = 1.0,
+    head: str = "softmax",
+    margin: float | None = None,
+    head_scale: float = 64.0,
     normalise_parts: bool = True,
     response_norm: bool = True,
 ) -> InterpretableFaceNet:
@@ -38,6 +41,9 @@ def build_model(
         num_classes: identities of the classifier, None for none.
         dropout: before the classifier.
         feature_scale: factor on the feature before the classifier.
+        head: ``"softmax"``, ``"arcface"`` or ``"cosface"``.
+        margin: of a margin head, None for its paper's.
+        head_scale: of a margin head.
         normalise_parts: L2-normalise the parts of the hypercolumn.
         response_norm: batch norm after Ψ.
 
@@ -51,6 +57,9 @@ def build_model(
         num_classes=num_classes,
         dropout=dropout,
         feature_scale=feature_scale,
+        head=head,
+        margin=margin,
+        head_scale=head_scale,
     )
 
 

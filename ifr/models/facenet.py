@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ifr.models.layers import at_least_fp32, draw_weights, large_magnitude_filter
+from ifr.models.heads import make_head
+from ifr.models.layers import at_least_fp32, large_magnitude_filter
 from ifr.models.state import require_same
 from ifr.profiles import PAPER_LMF_RATE
 
@@ -23,6 +24,9 @@ class InterpretableFaceNet(nn.Module):
         feature_scale: factor on the feature before the classifier. The paper has none (1); the mean
             of a filtered map is small, and a factor above 1 spares new classifier weights the
             thousands of steps they need to grow. The feature f(I) itself is not scaled.
+        head: the classifier: ``"softmax"`` (the paper's), ``"arcface"`` or ``"cosface"``.
+        margin: of a margin head; its paper's if None.
+        head_scale: of a margin head.
     """
 
     def __init__(
@@ -33,6 +37,9 @@ class InterpretableFaceNet(nn.Module):
         num_classes: int | None = None,
         dropout: float = 0.4,
         feature_scale: float = 1.0,
+        head: str = "softmax",
+        margin: float | None = None,
+        head_scale: float = 64.0,
     ):
         super().__init__()
         if not 0 <= rate < 1:
@@ -43,8 +50,9 @@ class InterpretableFaceNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = None
         if num_classes is not None:
-            self.classifier = nn.Linear(backbone.num_filters, num_classes)
-            draw_weights(self.classifier)
+            self.classifier = make_head(
+                head, backbone.num_filters, num_classes, margin=margin, scale=head_scale
+            )
 
     @property
     def filters(self) -> torch.Tensor:
@@ -68,15 +76,28 @@ class InterpretableFaceNet(nn.Module):
         """Return the face representation f(I), (N, K)."""
         return self.pool(self.response(images))
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
+    def classify(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        *,
+        dropped: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return identity logits (N, classes); both branches share these weights (Eq. 3 and 5).
+
+        Args:
+            features: (N, K).
+            labels: (N,), where a margin head is to make them harder; softmax takes no notice.
+            dropped: (N, K) factors of dropout that the caller drew, in place of a draw here.
 
         Raises:
             ValueError: if the network was built without ``num_classes``.
         """
         if self.classifier is None:
             raise ValueError("this network has no classifier: build it with num_classes=...")
-        return self.classifier(self.dropout(features * self.feature_scale))
+        scaled = features * self.feature_scale
+        scaled = self.dropout(scaled) if dropped is None else scaled * dropped
+        return self.classifier(scaled, labels)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the face representation f(I), (N, K)."""

@@ -1,0 +1,117 @@
+"""Classifier heads: plain softmax, as the paper has it, and the margin heads used since."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ifr.models.layers import at_least_fp32, draw_weights
+
+MARGINS = {"arcface": 0.5, "cosface": 0.35}  # radians; cosine. The papers' own on large sets
+HEADS = ("softmax", *MARGINS)
+
+
+class SoftmaxHead(nn.Linear):
+    """W f + b: the paper's classifier (Eq. 3). Labels change nothing."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__(features, classes)
+        draw_weights(self)
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits (N, classes) of features (N, K)."""
+        return super().forward(features)
+
+
+class MarginHead(nn.Module):
+    """s · cos θ, with the angle θ_y to the labelled class made harder while training.
+
+    ArcFace (Deng et al., CVPR 2019, Eq. 3) takes cos(θ_y + m), CosFace (Wang et al., CVPR 2018,
+    Eq. 4) takes cos θ_y - m. Beyond θ_y = π - m, where cos(θ_y + m) would rise again, ArcFace's
+    own continuation cos θ_y - m sin m is used.
+
+    Args:
+        features: K.
+        classes: number of identities.
+        kind: ``"arcface"`` or ``"cosface"``.
+        margin: m; the paper's 0.5 (radians) or 0.35 if None.
+        scale: s.
+
+    Raises:
+        ValueError: for an unknown kind, or a margin or scale that is not positive.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        *,
+        kind: str = "arcface",
+        margin: float | None = None,
+        scale: float = 64.0,
+    ):
+        super().__init__()
+        if kind not in MARGINS:
+            raise ValueError(f"a margin head is one of {', '.join(MARGINS)}, got {kind!r}")
+        margin = MARGINS[kind] if margin is None else margin
+        if not 0 <= margin < math.pi / 2 or scale <= 0:
+            raise ValueError(
+                f"a margin head needs 0 <= margin < π/2 and scale > 0, got {margin} and {scale}"
+            )
+        self.kind, self.margin, self.scale = kind, margin, scale
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        nn.init.normal_(self.weight, std=0.01)  # only its direction counts
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits of features (N, K): with the margin at the labels (N,), if they are given.
+
+        Returns:
+            (N, classes), in fp32 or better: bf16 has three digits, too few for a cosine times 64.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            wide = at_least_fp32(features.dtype)
+            cosine = F.linear(
+                F.normalize(features.to(wide)), F.normalize(self.weight.to(wide))
+            ).clamp(-1, 1)
+            if labels is None:
+                return self.scale * cosine
+            own = cosine.gather(1, labels[:, None])
+            return self.scale * cosine.scatter(1, labels[:, None], self._harder(own))
+
+    def _harder(self, cosine: torch.Tensor) -> torch.Tensor:
+        if self.kind == "cosface":
+            return cosine - self.margin
+        sine = (1 - cosine.square()).clamp_min(1e-12).sqrt()
+        moved = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
+        beyond = cosine <= -math.cos(self.margin)  # θ >= π - m
+        return torch.where(beyond, cosine - self.margin * math.sin(self.margin), moved)
+
+    def extra_repr(self) -> str:
+        """Return what print shows."""
+        classes, features = self.weight.shape
+        return f"{features}, {classes}, {self.kind}, margin={self.margin}, scale={self.scale}"
+
+
+def make_head(
+    kind: str, features: int, classes: int, *, margin: float | None = None, scale: float = 64.0
+) -> nn.Module:
+    """Return a classifier head (N, features) -> (N, classes).
+
+    Args:
+        kind: ``"softmax"``, ``"arcface"`` or ``"cosface"``.
+        features: K.
+        classes: number of identities.
+        margin: of a margin head; its paper's if None.
+        scale: of a margin head.
+
+    Raises:
+        ValueError: for an unknown kind, or a margin given to softmax.
+    """
+    if kind not in HEADS:
+        raise ValueError(f"unknown head {kind!r}: choose one of {', '.join(HEADS)}")
+    if kind != "softmax":
+        return MarginHead(features, classes, kind=kind, margin=margin, scale=scale)
+    if margin is not None:
+        raise ValueError(f"softmax has no margin, got {margin}: choose arcface or cosface")
+    return SoftmaxHead(features, classes)
