@@ -8,10 +8,15 @@ from typing import Annotated
 import typer
 
 from ifr import cli_data
-from ifr.errors import FORESEEN, Stopped
+from ifr.errors import FORESEEN, OutOfTime, Stopped
 
 PROFILE = Annotated[str, typer.Option(help="Run size: smoke, classroom, gpu, paper or real.")]
 SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+MINUTES = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Stop cleanly after so many minutes (exit status 75)."),
+]
+TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Towards Interpretable Face Recognition (ICCV 2019), run, read and checked.",
@@ -90,6 +95,10 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Train on this prepared set, not on the profile's own.")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes on CPU; torchrun's, or one.")
+    ] = None,
+    max_minutes: MINUTES = None,
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
     from ifr.datasets import load_set
@@ -98,7 +107,8 @@ def train(
 
     for name in variants or ():
         get_variant(name)  # refuse a wrong name before the first one is trained
-    run = start("train", profile=profile, seed=seed)
+    run = start("train", profile=profile, seed=seed, max_minutes=max_minutes)
+    run.launch(devices)
     run.training = None if data is None else load_set(data)
     for name in variants or run.profile.variants:
         run.trained(name)
@@ -147,11 +157,12 @@ def reproduce(
     profile: PROFILE = "classroom",
     seed: SEED = 0,
     force: Annotated[bool, typer.Option(help="Execute current notebooks again.")] = False,
+    max_minutes: MINUTES = None,
 ) -> None:
     """Render or align the faces, train every variant, execute every notebook of the profile."""
     from ifr.reproduce import reproduce as run_all
 
-    run_all(profile, seed=seed, force=force)
+    run_all(profile, seed=seed, force=force, max_minutes=max_minutes)
 
 
 @app.command()
@@ -194,7 +205,7 @@ def main() -> None:
         app()
     except Stopped as stop:
         print(f"\n{stop}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(TRY_AGAIN if isinstance(stop, OutOfTime) else 130)
     except foreseen as error:
         print(f"ifr: {error}", file=sys.stderr)
         sys.exit(2)

@@ -8,6 +8,10 @@ class Stopped(Exception):
     """
 
 
+class OutOfTime(Stopped):
+    """The time given to a long job is up; what is done is kept and another call goes on."""
+
+
 class NotebookFailed(RuntimeError):
     """A notebook stopped with an error; the message names the notebook and the saved copy."""
 

@@ -103,6 +103,7 @@ VARIANTS: dict[str, Variant] = {
     )
 }  # fmt: skip
 
+PRETRAIN = Variant("pretrain", "Common pretrained base")  # where the others start from
 MAIN = ("base", "augmented", "sad", "fad", "full")
 THRESHOLDS = ("full_t130", "full_t320", "full_gaud")
 RATES = ("full_lmf75", "full_lmf875")
@@ -126,6 +127,9 @@ class Network:
     width: float = 1.0  # factor on the channels of CASIA-Net; the other backbones have 1
     backbone: str = "casianet"
     layers: tuple[str, ...] | None = None  # three feature layers of a torchvision backbone
+    head: str = "softmax"  # the paper's; or a margin head, "arcface" or "cosface"
+    margin: float | None = None  # of a margin head; None for that of its paper
+    head_scale: float = 64.0  # s of a margin head
 
     def __post_init__(self) -> None:
         if self.input_size not in (112, 96, 48, 24):
@@ -151,7 +155,10 @@ class Optimisation:
     # classifier weights drawn with std 0.02 take thousands of steps to grow to it.
     feature_scale: float = 1.0
     precision: str = "auto"  # bf16 autocast where the processor computes in it, else fp32
-    checkpoint_seconds: float = 60.0
+    flip: bool = False  # flip half of the faces; the paper and the released code do not
+    compile: bool = False  # torch.compile of the backbone: minutes at the start, for long GPU runs
+    fixed_norm: bool = False  # batch norm by the statistics of the start, never by the batch's
+    checkpoint_seconds: float = 60.0  # between two checkpoints: what a killed run loses at most
 
 
 @dataclass(frozen=True)

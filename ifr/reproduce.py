@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from ifr import __version__, paths
-from ifr.errors import NotebookFailed
+from ifr.errors import NotebookFailed, OutOfTime
 from ifr.profiles import get_variant
 from ifr.report import write_index
 from ifr.run import Run, start, usable_cores
@@ -111,7 +111,13 @@ def execute(
     return True
 
 
-def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False) -> Path:
+def reproduce(
+    profile: str = "classroom",
+    *,
+    seed: int = 0,
+    force: bool = False,
+    max_minutes: float | None = None,
+) -> Path:
     """Get the faces, train every variant, execute the profile's notebooks; return the results.
 
     What is already there and current is kept, so a run cut short continues where it stopped.
@@ -120,9 +126,13 @@ def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False)
         profile: the run size.
         seed: of every random draw.
         force: execute notebooks again even when their results are current.
+        max_minutes: after which it stops cleanly: between two steps or two notebooks.
+
+    Raises:
+        Stopped: on Ctrl-C; OutOfTime when the time is up. What is done is kept.
     """
     began = time.monotonic()
-    run = start("00_reproduce", profile=profile, seed=seed)
+    run = start("00_reproduce", profile=profile, seed=seed, max_minutes=max_minutes)
     run.progress = True
     stages = {}
     _ = run.sets
@@ -132,6 +142,11 @@ def reproduce(profile: str = "classroom", *, seed: int = 0, force: bool = False)
     stages["training"] = time.monotonic() - began - stages["faces"]
     for notebook in numbered_notebooks(run.profile.notebooks):
         at = time.monotonic()
+        if run.deadline is not None and at > run.deadline:
+            raise OutOfTime(
+                f"time is up before {notebook.name}: what is done is kept; run the same command "
+                "again to go on"
+            )
         done = "executed" if execute(notebook, run, force=force) else "kept, nothing changed"
         stages[notebook.stem] = time.monotonic() - at
         print(f"{notebook.name}: {done} ({stages[notebook.stem]:.0f} s)", flush=True)

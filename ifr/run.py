@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric import Fabric
 from matplotlib.figure import Figure
 
 from ifr import figures, paths, seeding
@@ -24,8 +25,8 @@ from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import draw_rectangle, occlude
 from ifr.preprocess import CENTRE, centre_offset, to_network, to_network_points
-from ifr.profiles import Profile, get_profile, get_variant
-from ifr.training import Trained, train_or_load
+from ifr.profiles import Profile, Variant, get_profile, get_variant
+from ifr.training import Trained, make_fabric, train_or_load
 
 EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
 
@@ -40,9 +41,27 @@ class Run:
     folder: Path
     progress: bool = True
     training: FaceSet | None = None  # trained on in place of the profile's own set
+    fabric: Fabric | None = None  # launched, where several devices train
+    deadline: float | None = None  # on the monotonic clock, when training stops cleanly
     began: float = field(default_factory=time.monotonic)
     _trained: dict[str, Trained] = field(default_factory=dict)
     _evidence: list[dict] = field(default_factory=list)
+
+    def launch(self, devices: int | None = None) -> None:
+        """Start a process for each device: this program again, sharing every batch in training.
+
+        The first process makes the data sets while the others wait.
+
+        Args:
+            devices: how many; None: those that torchrun started, else one.
+        """
+        self.fabric = make_fabric(self.profile.optimisation.precision, devices=devices)
+        self.fabric.launch()
+        if self.fabric.world_size > 1:
+            local = self.fabric.strategy.num_processes
+            torch.set_num_threads(max(1, usable_cores() // local))
+            with self.fabric.rank_zero_first():
+                _ = self.sets
 
     @cached_property
     def sets(self) -> dict[str, FaceSet]:
@@ -76,16 +95,19 @@ class Run:
         """Width and height of the network input in pixels."""
         return self.profile.network.input_size
 
-    def trained(self, variant: str) -> Trained:
-        """Train or load one variant, saying which happened."""
-        if variant not in self._trained:
+    def trained(self, variant: str | Variant) -> Trained:
+        """Train or load one variant, by its name or itself, saying which happened."""
+        name = variant if isinstance(variant, str) else variant.name
+        if name not in self._trained:
             result = train_or_load(
-                variant, self.profile, self.data("train"), seed=self.seed, progress=self.progress
-            )
+                variant, self.profile, self.data("train"), seed=self.seed, progress=self.progress,
+                fabric=self.fabric, deadline=self.deadline,
+            )  # fmt: skip
             done = "loaded" if result.loaded else "trained"
-            print(f"{variant}: {done} ({result.key}, trained in {result.seconds:.0f} s)")
-            self._trained[variant] = result
-        return self._trained[variant]
+            if self.fabric is None or self.fabric.is_global_zero:
+                print(f"{name}: {done} ({result.key}, trained in {result.seconds:.0f} s)")
+            self._trained[name] = result
+        return self._trained[name]
 
     def model(self, variant: str) -> InterpretableFaceNet:
         """Return the network of a variant in evaluation mode."""
@@ -140,7 +162,8 @@ class Run:
         path = trained.folder / "features" / f"{key}.npy"
         if path.exists():
             return np.load(path)
-        parts = []
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model, parts = trained.model.to(device), []
         boxes = None
         if occlusion is not None:
             synthetic = occlusion == "synthetic"
@@ -154,7 +177,8 @@ class Run:
                 images = occlude(
                     images, self.points(part), boxes[first : first + 256], mesh=self.mesh96
                 )[0]
-            parts.append(extract_features(trained.model, images))
+            parts.append(extract_features(model, images))
+        trained.model.cpu()
         values = np.concatenate(parts)
         _save_array(values, path)
         return values
@@ -214,13 +238,14 @@ class Run:
         self.save_table(pd.DataFrame(self._evidence), f"evidence_{self.name[:2]}")
 
 
-def start(name: str, *, profile: str, seed: int = 0) -> Run:
+def start(name: str, *, profile: str, seed: int = 0, max_minutes: float | None = None) -> Run:
     """Begin a notebook: check its parameters and say where results go.
 
     Args:
         name: of the notebook, such as ``"06_ablations"``.
         profile: a name in ``ifr.profiles.PROFILES``.
         seed: of every random draw of the run.
+        max_minutes: after which training stops cleanly, to go on another time.
 
     Raises:
         ValueError: for an unknown profile or a negative seed.
@@ -233,7 +258,8 @@ def start(name: str, *, profile: str, seed: int = 0) -> Run:
     folder = paths.require_writable(paths.results(profile))
     print(f"profile {profile}, seed {seed}; results go to results/{profile}/")
     quiet = os.environ.get("IFR_PROGRESS", "1") == "0"
-    return Run(name, chosen, seed, folder, progress=not quiet)
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    return Run(name, chosen, seed, folder, progress=not quiet, deadline=deadline)
 
 
 def usable_cores() -> int:

@@ -35,6 +35,12 @@ def smoke_sets(smoke_home):
 
 
 @pytest.fixture(scope="session")
+def train_folder(smoke_sets):
+    """Where the smoke profile's training set lies, for a process of its own."""
+    return next(paths.data().glob(f"train-{smoke_sets['train'].fingerprint[:12]}"))
+
+
+@pytest.fixture(scope="session")
 def real_faces():
     """The folder of real photographs that IFR_REAL_FACES names; a test without it is skipped."""
     folder = os.environ.get("IFR_REAL_FACES")

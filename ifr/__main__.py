@@ -1,0 +1,6 @@
+"""``python -m ifr``: the command by the name of the package, as torchrun starts it."""
+
+from ifr.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Batches made on the device: order, crop, flip, scale, and the occluded twins (Sec. 3.3).
+
+Faces stay uint8, on the device when they fit, else on disk and read ahead by a thread. Random
+numbers are drawn on the host from streams named by the step, for the whole batch, whatever share of
+it a process computes; so a GPU, a CPU and several processes see the same batches.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+
+from ifr import mesh, preprocess, seeding
+from ifr.datasets import FaceSet
+from ifr.landmarks import check_landmarks
+from ifr.occlusion import draw_noise, draw_rectangle, occlude
+from ifr.preprocess import offset_range, to_network, to_network_points
+from ifr.profiles import Variant
+
+RESIDENT_SHARE = 0.25  # of the free memory; a larger set stays on disk
+AHEAD = 2  # batches read from disk before they are asked for
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one process computes: ``rank`` of ``world`` equal parts."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, count: int) -> slice:
+        """Return the places of this share among ``count``.
+
+        Raises:
+            ValueError: if they cannot be shared equally.
+        """
+        if count % self.world:
+            raise ValueError(
+                f"a batch of {count} faces cannot be shared equally by {self.world} processes: "
+                f"choose a batch that {self.world} divides"
+            )
+        size = count // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+
+WHOLE = Share()
+
+
+def batches(count: int, batch: int, steps: int, seed: int, first: int = 0) -> Iterator[np.ndarray]:
+    """Yield the indices of each batch from step ``first`` on; every epoch is a new permutation."""
+    per_epoch = count // batch
+    if per_epoch == 0:
+        raise ValueError(
+            f"a batch of {batch} faces needs at least as many images, the set has {count}"
+        )
+    order, epoch_of_order = None, None
+    for step in range(first, steps):
+        epoch, place = divmod(step, per_epoch)
+        if epoch != epoch_of_order:
+            order = seeding.stream(seed, "training/order", epoch).permutation(count)
+            epoch_of_order = epoch
+        yield order[place * batch : (place + 1) * batch]
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Return whether a set of so many bytes is kept on the device."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return size <= RESIDENT_SHARE * free
+
+
+class Batcher:
+    """Turns indices into network input on the device.
+
+    Args:
+        data: training faces.
+        variant: whose occlusion is drawn.
+        size: side of the network input.
+        seed: of all random draws.
+        device: where batches are made.
+        flip: flip half of the faces.
+        resident: keep the images on the device; None: where they fit.
+
+    Raises:
+        ValueError: if the variant has occlusion and the set has no landmarks.
+    """
+
+    def __init__(
+        self,
+        data: FaceSet,
+        variant: Variant,
+        size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        flip: bool = False,
+        resident: bool | None = None,
+    ):
+        self.stored = data.images
+        self.images = self.landmarks = None
+        if fits(data.images.nbytes, device) if resident is None else resident:
+            self.images = torch.from_numpy(np.array(data.images)).to(device)
+        self.labels = torch.from_numpy(np.array(data.identity)).to(device)
+        if variant.occlusion is not None:
+            if data.landmarks is None:
+                raise ValueError(
+                    f"set {data.name!r} has no landmarks to warp the occlusion of {variant.name!r} "
+                    "by: prepare it with landmarks, or train a variant without occlusion"
+                )
+            check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}", size=112)
+            self.landmarks = torch.from_numpy(np.array(data.landmarks)).float().to(device)
+        self.mesh = mesh.FaceMesh.frontal(112).crop(offset=8, size=96)
+        self.variant, self.size, self.seed, self.device = variant, size, seed, device
+        self.flip = flip
+
+    def each(
+        self, order: Iterable[np.ndarray], first: int = 0, share: Share = WHOLE
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the share of each batch of the order; faces on disk are read ahead by a thread."""
+        if self.images is not None:
+            for step, indices in enumerate(order, first):
+                yield self(indices, step, share)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            waiting: list[tuple[int, np.ndarray, Future]] = []
+            for step, indices in enumerate(order, first):
+                job = reader.submit(self._read, indices[share.of(len(indices))])
+                waiting.append((step, indices, job))
+                if len(waiting) > AHEAD:
+                    step, indices, job = waiting.pop(0)
+                    yield self(indices, step, share, job.result())
+            for step, indices, job in waiting:
+                yield self(indices, step, share, job.result())
+
+    def __call__(
+        self,
+        indices: np.ndarray,
+        step: int,
+        share: Share = WHOLE,
+        pixels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the share of a batch: images (n or 2n, 3, size, size), clean first, labels (n,).
+
+        Args:
+            indices: (N,) of the whole batch.
+            step: which names the random draws.
+            share: which n of the N are made.
+            pixels: (n, 112, 112, 3) uint8, if they were read before.
+        """
+        mine = share.of(len(indices))
+        draws = seeding.stream(self.seed, "training/crops", step)
+        offsets = torch.from_numpy(draws.integers(0, offset_range(self.size), (len(indices), 2)))
+        offsets = offsets[mine]
+        rows = torch.from_numpy(indices[mine])
+        stored = self.pixels(rows) if pixels is None else pixels.to(self.device, non_blocking=True)
+        rows = rows.to(self.device)
+        clean, points = to_network(stored, offsets, self.size), None
+        if self.landmarks is not None:
+            points = to_network_points(self.landmarks[rows], offsets, self.size)
+        if self.flip:
+            draws = seeding.stream(self.seed, "training/flips", step)
+            chosen = torch.from_numpy(draws.random(len(indices)) < 0.5)[mine]
+            clean, points = preprocess.flip(clean, points, chosen)
+        if points is None:
+            return _channels_last(clean), self.labels[rows]
+        twins = self.occluded(clean, points, step, len(indices), mine)
+        return _channels_last(torch.cat([clean, twins])), self.labels[rows]
+
+    def pixels(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return stored faces (N, 112, 112, 3) uint8 on the device."""
+        if self.images is not None:
+            return self.images[rows.to(self.device)]
+        return self._read(rows.numpy()).to(self.device, non_blocking=True)
+
+    def occluded(
+        self, images: torch.Tensor, points: torch.Tensor, step: int, count: int, mine: slice
+    ) -> torch.Tensor:
+        """Return the twins: one normalised rectangle a batch, warped to every face (Sec. 3.3)."""
+        kind = self.variant.occlusion
+        rectangle = draw_rectangle(
+            seeding.stream(self.seed, "training/rectangle", step), self.mesh, kind=kind
+        )
+        fill, noise = "black", None
+        if kind == "GauD":
+            generator = torch.Generator().manual_seed(
+                seeding.stream_seed(self.seed, "training/noise", step)
+            )
+            fill = "noise"
+            noise = draw_noise((count, *images.shape[1:]), generator)[mine].to(self.device)
+        return occlude(
+            images, points, rectangle, mesh=self.mesh, fill=fill, noise=noise, check=False
+        )[0]
+
+    def dropped(self, count: int, width: int, rate: float, step: int, share: Share) -> torch.Tensor:
+        """Return the dropout factors of a share of a batch: 0, or 1 / (1 - rate).
+
+        Args:
+            count: N faces in the whole batch.
+            width: K.
+            rate: share of elements dropped.
+            step: which names the draw.
+            share: which n of the N.
+
+        Returns:
+            (n or 2n, K) float32, clean faces first.
+        """
+        draws = seeding.stream(self.seed, "training/dropout", step)
+        branches = 1 if self.variant.occlusion is None else 2
+        kept = draws.random((branches, count, width), dtype=np.float32) >= rate
+        kept = torch.from_numpy(kept[:, share.of(count)].reshape(-1, width))
+        return kept.to(self.device).float() / (1 - rate)
+
+    def _read(self, indices: np.ndarray) -> torch.Tensor:
+        found = torch.from_numpy(np.ascontiguousarray(self.stored[indices]))
+        return found.pin_memory() if self.device.type == "cuda" else found
+
+
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
