@@ -102,10 +102,9 @@ def response_diversity(
             f"{tuple(response.shape)}"
         )
     images, count = response.shape[:2]
-    cosines = response_cosines(response, sigma, kernel_size=kernel_size)
     with _full_precision(response):
-        cosines.diagonal(dim1=1, dim2=2).zero_()  # i ≠ j, in place: the largest tensor here
-        total = cosines.square().sum() / images
+        smoothed = _smoothed(response, sigma, kernel_size)
+        total = _SumOfSquaredCosines.apply(smoothed.flatten(2)) / images
     return total if form == "paper" else total / (count * (count - 1))
 
 
@@ -114,17 +113,53 @@ def response_cosines(
 ) -> torch.Tensor:
     """Return cos(ψ'_i, ψ'_j) of Eq. 2 for each image of (N, K, H, W), (N, K, K)."""
     with _full_precision(response):
-        maps = _wide(response)
-        if sigma != 0 and kernel_size != 1:
-            # g_σ is separable: two banded matrix products cost less than a convolution.
-            height, width = (
-                smoothing_band(side, sigma, kernel_size, maps.device, maps.dtype)
-                for side in maps.shape[2:]
-            )
-            maps = height @ maps @ width
-        rows = maps.flatten(2)  # ψ', (N, K, H*W)
+        rows = _smoothed(response, sigma, kernel_size).flatten(2)  # ψ', (N, K, H*W)
         rows = rows * _inverse_norm(rows.square().sum(dim=-1, keepdim=True))
         return rows @ rows.transpose(1, 2)
+
+
+def _smoothed(response: torch.Tensor, sigma: float, kernel_size: int) -> torch.Tensor:
+    """Return ψ' = g_σ * ψ; g_σ is separable, and two banded products cost less than a convolution.
+
+    Both products are of large matrices: along the width for all rows of all maps, then along the
+    height.
+    """
+    maps = _wide(response).contiguous()
+    if sigma == 0 or kernel_size == 1:
+        return maps
+    height, width = (
+        smoothing_band(side, sigma, kernel_size, maps.device, maps.dtype) for side in maps.shape[2:]
+    )
+    return height @ (maps @ width)
+
+
+class _SumOfSquaredCosines(torch.autograd.Function):
+    """Σ_{i≠j} cos²(s_i, s_j) over the rows s of each image (N, K, P), summed over the images.
+
+    The gradient is one product more of the size of the forward one, where that of
+    ``response_cosines`` takes two and several passes over (N, K, P): with C the cosines, 0 on the
+    diagonal, dL/ds_i = 4 / |s_i| · (Σ_j C_ij s_j / |s_j| - Σ_j C_ij² s_i / |s_i|).
+    """
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        """Return the sum; a row of zeros counts as orthogonal to all."""
+        cosines = rows @ rows.transpose(1, 2)  # (N, K, K), inner products so far
+        inverse = _inverse_norm(cosines.diagonal(dim1=1, dim2=2))  # (N, K)
+        cosines.mul_(inverse[:, :, None]).mul_(inverse[:, None, :])
+        cosines.diagonal(dim1=1, dim2=2).zero_()  # i ≠ j
+        own = cosines.square().sum(dim=-1)  # (N, K)
+        ctx.save_for_backward(rows, cosines, inverse, own)
+        return own.sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the rows."""
+        rows, cosines, inverse, own = ctx.saved_tensors
+        factors = cosines * (4 * gradient * inverse)[:, :, None] * inverse[:, None, :]
+        factors.diagonal(dim1=1, dim2=2).copy_(-4 * gradient * own * inverse.square())
+        return factors @ rows
 
 
 def feature_selection_mask(

@@ -222,6 +222,23 @@ PROFILES: dict[str, Profile] = {
             ),
             network=Network(),
             optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
+            variants=(*MAIN, "full_gaud"),
+        ),
+        Profile(
+            name="gpu_reduced",
+            purpose="the paper's own network cut to what two CPU cores train in an hour",
+            faces=FacesPlan(
+                train=(48, 30), closed_shots=4, validation=(20, 10), templates=(40, 12),
+                ar_identities=20,
+            ),
+            network=Network(),
+            optimisation=Optimisation(
+                pretrain_steps=240, steps=80, batch=32, dropout=0.2, feature_scale=4.0
+            ),
+            notebooks=("01", "03", "05", "07", "08", "09", "11", "12"),
+            variants=("base", "augmented", "sad", "full"),
+            analysis_images=300,
+            retrieval_identities=40,
         ),
         Profile(
             name="paper",
