@@ -4,12 +4,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from ifr.datasets import FaceSet
 from ifr.datasets.images import Files, LazyImages
@@ -18,10 +16,6 @@ from ifr.datasets.prepare import prepare
 from ifr.datasets.reading import Reading
 from ifr.mesh import FaceMesh
 from ifr.paths import ASSETS
-from ifr.profiles import Profile, Variant, get_variant
-from ifr.training import loss_parts, network_of, precision_of
-
-CLASSES = 150
 
 
 def best_of(function: Callable[[], object], repeats: int) -> float:
@@ -46,41 +40,6 @@ def mesh_cost(faces: int = 64, points: int = 4) -> str:
     return (
         f"{faces} faces x {points} points: {1000 * there:.2f} ms to the faces, "
         f"{1000 * back:.2f} ms back to the template"
-    )
-
-
-def loss_cost(profile: Profile, *, repeats: int = 8) -> str:
-    """Time a training step of the full model against two branches with identity losses alone."""
-    full = get_variant("full")
-    plain = Variant("two branches", "identity losses alone", occlusion="BlaS")
-    network, batch = profile.network, profile.optimisation.batch
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2 * batch, 3, network.input_size, network.input_size, generator=generator)
-    images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch) % CLASSES
-    half = precision_of(profile.optimisation.precision) == "bf16-mixed"
-
-    def step_of(variant: Variant) -> Callable[[], None]:
-        model = network_of(profile, variant, CLASSES, 0).to(memory_format=torch.channels_last)
-        optimiser = torch.optim.AdamW(model.train().parameters())
-
-        def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                parts = loss_parts(model, images, labels, variant)
-            optimiser.zero_grad(set_to_none=True)
-            sum(parts.values()).backward()
-            optimiser.step()
-
-        return step
-
-    without = best_of(step_of(plain), repeats)
-    filtered = best_of(step_of(replace(plain, lmf_rate=full.lmf_rate)), repeats)
-    with_all = best_of(step_of(full), repeats)
-    return (
-        f"{profile.name}, {batch} pairs, {'bf16' if half else 'fp32'}: "
-        f"{1000 * without:.0f} ms a step with "
-        f"identity losses alone, {filtered / without:.2f} x that with LMF, "
-        f"{with_all / without:.2f} x with LMF, SAD and FAD"
     )
 
 

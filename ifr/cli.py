@@ -16,6 +16,7 @@ MINUTES = Annotated[
     float | None,
     typer.Option(min=0.0, help="Stop cleanly after so many minutes (exit status 75)."),
 ]
+BENCHMARKS = ("faces", "align", "mesh", "training", "ijbc")
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -68,21 +69,41 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
 
 @app.command()
 def benchmark(
-    images: Annotated[int, typer.Option(min=40, help="Faces to render.")] = 2000,
+    what: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; default: all.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=40, help="Faces to render and to align.")] = 2000,
     profile: PROFILE = "classroom",
+    batch: Annotated[
+        int | None, typer.Option(min=2, help="Pairs a training step; default: the profile's.")
+    ] = None,
+    identities: Annotated[int, typer.Option(min=2, help="Of the classifier in training.")] = 150,
 ) -> None:
-    """Measure this machine: rendering, alignment, the mesh, the paper's losses, IJB-C's ROC."""
-    from ifr.benchmark import alignment_speed, loss_cost, mesh_cost
+    """Measure this machine: rendering, alignment, the mesh, a training step, IJB-C's ROC."""
+    import torch
+
+    from ifr.benchmark import alignment_speed, mesh_cost
+    from ifr.benchmark_training import training_cost
     from ifr.datasets.procedural import render_benchmark
     from ifr.evaluation import ijbc_benchmark
     from ifr.profiles import get_profile
+    from ifr.run import usable_cores
 
     chosen = get_profile(profile)
-    print("faces:", render_benchmark(images))
-    print("align:", alignment_speed(images))
-    print("mesh: ", mesh_cost())
-    print("losses:", loss_cost(chosen))
-    print("IJB-C:", ijbc_benchmark())
+    unknown = sorted(set(what or ()) - set(BENCHMARKS))
+    if unknown:
+        raise ValueError(f"nothing to measure is called {', '.join(unknown)}: choose of "
+                         f"{', '.join(BENCHMARKS)}")  # fmt: skip
+    torch.set_num_threads(usable_cores())
+    measure = dict(
+        faces=lambda: render_benchmark(images),
+        align=lambda: alignment_speed(images),
+        mesh=mesh_cost,
+        training=lambda: training_cost(chosen, batch=batch, identities=identities),
+        ijbc=ijbc_benchmark,
+    )
+    for name in what or BENCHMARKS:
+        print(f"{name}:", measure[name](), flush=True)
 
 
 @app.command()
@@ -115,6 +136,26 @@ def train(
 
 
 @app.command()
+def sweep(
+    axes: Annotated[list[str], typer.Argument(help="Such as features=0,0.1,1 or t=130,260,320.")],
+    variant: Annotated[str, typer.Option(help="Whose settings are changed.")] = "full",
+    seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1,2",
+    profile: PROFILE = "classroom",
+    name: Annotated[str, typer.Option(help="Folder below results/PROFILE/.")] = "sweep",
+    max_minutes: MINUTES = None,
+) -> None:
+    """Train every combination of loss weights and t with several seeds: one table."""
+    from ifr import sweep as sweeps
+
+    if not all(seed.isdecimal() for seed in seeds.split(",")):
+        raise ValueError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
+    chosen = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
+    table = sweeps.sweep(sweeps.parse_axes(axes), profile=profile, variant=variant, seeds=chosen,
+                         name=name, max_minutes=max_minutes)  # fmt: skip
+    print(sweeps.in_words(table))
+
+
+@app.command()
 def evaluate(
     variant: Annotated[str, typer.Argument(help="Which network.")],
     profile: PROFILE = "classroom",
@@ -137,6 +178,9 @@ def figures(
     notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers, such as 07 08.")] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
+    weights: Annotated[
+        str, typer.Option(help="Of networks: trained, or reference: kept, nothing is trained.")
+    ] = "trained",
 ) -> None:
     """Execute notebooks again and redraw their figures and tables."""
     from ifr.reproduce import execute, numbered_notebooks
@@ -146,9 +190,10 @@ def figures(
     unknown = sorted(set(notebooks or ()) - set(known))
     if unknown:
         raise ValueError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
-    run = start("figures", profile=profile, seed=seed)
+    run = start("figures", profile=profile, seed=seed, weights=weights)
+    given = {} if weights == "trained" else dict(weights=weights)
     for number in notebooks or known:
-        execute(known[number], run, force=True)
+        execute(known[number], run, parameters=given, force=True)
         print(f"{known[number].name}: executed")
 
 

@@ -54,6 +54,11 @@ def reference(profile: str) -> Path:
     return home() / "results" / "reference" / profile
 
 
+def reference_weights(profile: str) -> Path:
+    """Return the folder of the networks kept with a reference run."""
+    return reference(profile) / "weights"
+
+
 def notebooks() -> Path:
     """Return the folder of the numbered notebooks."""
     return home() / "notebooks"

@@ -62,14 +62,14 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         )
 
 
-def notebook_key(notebook: Path, run: Run) -> str:
-    """Return the content hash of one execution: notebook, library, profile, seed and data."""
+def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
+    """Return the content hash of one execution: notebook, library, parameters and data."""
     digest = hashlib.sha256(notebook.read_bytes())
     for source in sorted(paths.PACKAGE.rglob("*.py")):
         digest.update(source.read_bytes())
-    digest.update(json.dumps([run.profile.as_dict(), run.seed], sort_keys=True).encode())
-    for faces in run.sets.values():
-        digest.update(faces.fingerprint.encode())
+    digest.update(json.dumps([run.profile.as_dict(), parameters], sort_keys=True).encode())
+    for fingerprint in run.fingerprints.values():
+        digest.update(fingerprint.encode())
     return digest.hexdigest()
 
 
@@ -87,7 +87,7 @@ def execute(
     parameters = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
     check_parameters(notebook, parameters)
     target = run.folder / notebook.name
-    key = notebook_key(notebook, run)
+    key = notebook_key(notebook, run, parameters)
     if target.exists() and not force and _key_of(target) == key:
         return False
     failed = run.folder / f"{notebook.stem}.failed.ipynb"
@@ -167,7 +167,7 @@ def write_manifest(run: Run, stages: dict[str, float], seconds: float) -> Path:
         packages={name: metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         device=device_facts(),
-        data={name: faces.fingerprint for name, faces in run.sets.items()},
+        data=run.fingerprints,
         networks={name: trained.key for name, trained in sorted(run._trained.items())},
         training_seconds={name: round(t.seconds, 1) for name, t in sorted(run._trained.items())},
         seconds=round(seconds, 1),

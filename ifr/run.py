@@ -6,6 +6,7 @@ import json
 import os
 import textwrap
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +20,23 @@ from matplotlib.figure import Figure
 from ifr import figures, paths, seeding
 from ifr.datasets import FaceSet
 from ifr.datasets.photographs import ensure_photographs
-from ifr.datasets.procedural import ensure_sets, mean_frontal_face
+from ifr.datasets.procedural import (
+    SetSpec,
+    fingerprint,
+    mean_frontal_face,
+    render_set,
+    set_folder,
+    sets_for,
+)
 from ifr.evaluation import extract_features
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import draw_rectangle, occlude
 from ifr.preprocess import CENTRE, centre_offset, to_network, to_network_points
 from ifr.profiles import Profile, Variant, get_profile, get_variant
-from ifr.training import Trained, make_fabric, train_or_load
+from ifr.training import Trained, load_half, make_fabric, train_or_load
 
+WEIGHTS = ("trained", "reference")
 EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
 
 
@@ -43,7 +52,9 @@ class Run:
     training: FaceSet | None = None  # trained on in place of the profile's own set
     fabric: Fabric | None = None  # launched, where several devices train
     deadline: float | None = None  # on the monotonic clock, when training stops cleanly
+    weights: str = "trained"  # here, on first use; or "reference": those kept with the reference
     began: float = field(default_factory=time.monotonic)
+    _sets: dict[str, FaceSet] = field(default_factory=dict)
     _trained: dict[str, Trained] = field(default_factory=dict)
     _evidence: list[dict] = field(default_factory=list)
 
@@ -70,15 +81,35 @@ class Run:
             return ensure_photographs(
                 self.profile.photographs, paths.real_faces(), paths.data(), progress=self.progress
             )
-        return ensure_sets(self.profile.faces, paths.data(), progress=self.progress)
+        return {spec.name: self._rendered(spec) for spec in sets_for(self.profile.faces)}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of every set of the profile; procedural faces are not rendered for it."""
+        if self.profile.faces is None:
+            return {name: faces.fingerprint for name, faces in self.sets.items()}
+        return {spec.name: fingerprint(spec) for spec in sets_for(self.profile.faces)}
 
     def data(self, name: str) -> FaceSet:
-        """Return one set: such as ``train``, ``closed``, ``templates`` or ``lfw``."""
+        """Return one set: such as ``train``, ``closed``, ``templates`` or ``lfw``.
+
+        Of procedural faces the other sets are not rendered for it.
+        """
         if name == "train" and self.training is not None:
             return self.training
-        if name not in self.sets:
-            raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(self.sets)}")
-        return self.sets[name]
+        if self.profile.faces is None:
+            known = self.sets
+        else:
+            known = {spec.name: spec for spec in sets_for(self.profile.faces)}
+        if name not in known:
+            raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(known)}")
+        return known[name] if self.profile.faces is None else self._rendered(known[name])
+
+    def _rendered(self, spec: SetSpec) -> FaceSet:
+        if spec.name not in self._sets:
+            folder = set_folder(spec, paths.data())
+            self._sets[spec.name] = render_set(spec, folder, progress=self.progress)
+        return self._sets[spec.name]
 
     @cached_property
     def mesh96(self) -> FaceMesh:
@@ -98,6 +129,9 @@ class Run:
     def trained(self, variant: str | Variant) -> Trained:
         """Train or load one variant, by its name or itself, saying which happened."""
         name = variant if isinstance(variant, str) else variant.name
+        if name not in self._trained and self.weights == "reference":
+            self._trained[name] = load_half(name, self.profile.name)
+            print(f"{name}: kept with the reference run ({self._trained[name].key})")
         if name not in self._trained:
             result = train_or_load(
                 variant, self.profile, self.data("train"), seed=self.seed, progress=self.progress,
@@ -108,6 +142,13 @@ class Run:
                 print(f"{name}: {done} ({result.key}, trained in {result.seconds:.0f} s)")
             self._trained[name] = result
         return self._trained[name]
+
+    def having(self, variants: Sequence[str]) -> list[str]:
+        """Return those of some variants that this run has: trains, or finds kept."""
+        if self.weights == "trained":
+            return [name for name in variants if name in self.profile.variants]
+        folder = paths.reference_weights(self.profile.name)
+        return [name for name in variants if (folder / f"{name}.safetensors").exists()]
 
     def model(self, variant: str) -> InterpretableFaceNet:
         """Return the network of a variant in evaluation mode."""
@@ -142,12 +183,12 @@ class Run:
         return occlude(self.images(faces), self.points(faces), boxes, mesh=self.mesh96)[0]
 
     def features(
-        self, variant: str, faces: FaceSet | str, *, occlusion: str | tuple | None = None
+        self, variant: str | Variant, faces: FaceSet | str, *, occlusion: str | tuple | None = None
     ) -> np.ndarray:
         """Return pooled features of faces, cached by network, data and occlusion.
 
         Args:
-            variant: which network.
+            variant: which network, by its name or itself.
             faces: a set, or its name.
             occlusion: None; ``"synthetic"`` for a random warped mask on each image; or one
                 rectangle (x, y, width, height) of the 96-pixel frontal frame for all.
@@ -238,28 +279,39 @@ class Run:
         self.save_table(pd.DataFrame(self._evidence), f"evidence_{self.name[:2]}")
 
 
-def start(name: str, *, profile: str, seed: int = 0, max_minutes: float | None = None) -> Run:
+def start(
+    name: str,
+    *,
+    profile: str,
+    seed: int = 0,
+    weights: str = "trained",
+    max_minutes: float | None = None,
+) -> Run:
     """Begin a notebook: check its parameters and say where results go.
 
     Args:
         name: of the notebook, such as ``"06_ablations"``.
         profile: a name in ``ifr.profiles.PROFILES``.
         seed: of every random draw of the run.
+        weights: ``"trained"``: networks of this run, trained on first use; ``"reference"``: those
+            kept with the committed reference run of the profile, so that nothing is trained.
         max_minutes: after which training stops cleanly, to go on another time.
 
     Raises:
-        ValueError: for an unknown profile or a negative seed.
+        ValueError: for an unknown profile, a negative seed, or other weights.
         OSError: when the results folder cannot be written.
     """
     chosen = get_profile(profile)
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     torch.set_num_threads(usable_cores())
     folder = paths.require_writable(paths.results(profile))
     print(f"profile {profile}, seed {seed}; results go to results/{profile}/")
     quiet = os.environ.get("IFR_PROGRESS", "1") == "0"
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    return Run(name, chosen, seed, folder, progress=not quiet, deadline=deadline)
+    return Run(name, chosen, seed, folder, progress=not quiet, deadline=deadline, weights=weights)
 
 
 def usable_cores() -> int:

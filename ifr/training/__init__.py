@@ -11,7 +11,7 @@ from ifr.training.setup import (
     network_of,
     precision_of,
 )
-from ifr.training.store import Trained, train_or_load
+from ifr.training.store import Trained, load_half, save_half, train_or_load
 
 __all__ = [
     "Batcher",
@@ -19,11 +19,13 @@ __all__ = [
     "Trained",
     "batches",
     "computes_in_bfloat16",
+    "load_half",
     "loss_parts",
     "make_fabric",
     "make_optimiser",
     "network_of",
     "precision_of",
+    "save_half",
     "train",
     "train_or_load",
     "training_key",

@@ -1,17 +1,20 @@
 """Trained networks on disk: found by the content hash of all that decides their weights."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 from lightning.fabric import Fabric
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ifr import paths
 from ifr.datasets import FaceSet
-from ifr.models import InterpretableFaceNet, load_weights
+from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.profiles import PRETRAIN, Profile, Variant, get_variant
 from ifr.training.facts import training_facts, training_key
 from ifr.training.loop import train
@@ -90,6 +93,51 @@ def train_or_load(
         checkpoint.unlink(missing_ok=True)
     fabric.barrier()
     return Trained(model, pd.DataFrame(done.history), key, folder, False, done.seconds)
+
+
+def save_half(trained: Trained, path: Path) -> None:
+    """Write a network in half precision with its record, to be kept with a reference run.
+
+    Weights become float16; vectors, such as the statistics of batch norm, stay float32, because
+    they take no space and a small variance would be lost.
+    """
+    state = {
+        name: (value.half() if value.ndim > 1 else value).contiguous()
+        for name, value in trained.model.state_dict().items()
+    }
+    record = (trained.folder / "training.json").read_text()
+    temporary = path.with_suffix(".partial")
+    save_file(state, temporary, metadata={"record": record})
+    os.replace(temporary, path)
+
+
+def load_half(variant: str, profile: str) -> Trained:
+    """Return a network that is kept with the reference run of a profile, in float32.
+
+    Raises:
+        FileNotFoundError: if none is kept, naming those that are.
+    """
+    folder = paths.reference_weights(profile)
+    path = folder / f"{variant}.safetensors"
+    if not path.exists():
+        kept = ", ".join(sorted(found.stem for found in folder.glob("*.safetensors"))) or "none"
+        raise FileNotFoundError(
+            f"no {path}: of the reference run of profile {profile!r} these networks are kept: "
+            f"{kept}; train this one with weights='trained'"
+        )
+    key = f"reference-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["record"])
+    model = build_model(**record["network"])
+    state = {name: value.to(_float(value)) for name, value in load_file(path).items()}
+    load_weights(model, state, source=str(path))
+    history = pd.DataFrame(record["history"])
+    cache = paths.models() / f"{profile}-{variant}-{key}"
+    return Trained(model.eval(), history, key, cache, True, record["seconds"])
+
+
+def _float(value: torch.Tensor) -> torch.dtype:
+    return torch.float32 if value.is_floating_point() else value.dtype
 
 
 def _load(folder: Path, model: InterpretableFaceNet) -> Trained:
