@@ -13,6 +13,7 @@ from ifr.losses import (
     feature_selection_mask,
     filter_diversity,
     masked_identity_loss,
+    response_cosines,
     response_diversity,
     smoothing_band,
 )
@@ -355,3 +356,23 @@ def test_memory_layout_does_not_matter():
 def test_errors_say_what_was_wrong(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_the_response_losss_own_gradient_is_that_of_the_cosines(form):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 4, 6, 5, dtype=torch.float64)
+    maps[0, 1] = 0  # a map without a response
+    maps.requires_grad_()
+
+    def plain():
+        cosines = response_cosines(maps)
+        squares = (cosines - torch.diag_embed(cosines.diagonal(dim1=1, dim2=2))).square()
+        return squares.sum() / 2 / (1 if form == "paper" else 4 * 3)
+
+    own = response_diversity(maps, form=form)
+    assert own.item() == pytest.approx(plain().item())
+    expected = torch.autograd.grad(plain(), maps)[0]
+    assert torch.allclose(torch.autograd.grad(own, maps)[0], expected, atol=1e-12)
+    small = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: response_diversity(x, form=form), small)

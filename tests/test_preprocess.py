@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ifr.preprocess import centre_offset, offset_range, to_network, to_network_points
+from ifr.preprocess import centre_offset, flip, offset_range, to_network, to_network_points
 
 
 def faces(count=3):
@@ -60,3 +60,18 @@ def test_size_112_takes_the_whole_face_and_no_offset():
 def test_offsets_by_size():
     assert [offset_range(size) for size in (24, 48, 96, 112)] == [17, 17, 17, 1]
     assert [centre_offset(size) for size in (48, 96, 112)] == [8, 8, 0]
+
+
+def test_flipping_mirrors_pixels_and_renumbers_landmarks():
+    torch.manual_seed(0)
+    images, points = torch.randn(3, 3, 48, 48), 48 * torch.rand(3, 68, 2)
+    chosen = torch.tensor([True, False, True])
+    flipped, moved = flip(images, points, chosen)
+    assert torch.equal(flipped[1], images[1]) and torch.equal(moved[1], points[1])
+    assert torch.equal(flipped[0], images[0].flip(2))
+    # The first point of the jaw is on the other side now; the tip of the nose is itself.
+    assert moved[0, 0].tolist() == pytest.approx([48 - points[0, 16, 0], points[0, 16, 1]])
+    assert moved[2, 30, 0].item() == pytest.approx(48 - points[2, 30, 0].item())
+    again = flip(flipped, moved, chosen)
+    assert torch.equal(again[0], images) and torch.allclose(again[1], points, atol=1e-5)
+    assert flip(images, None, chosen)[1] is None

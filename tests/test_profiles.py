@@ -25,7 +25,7 @@ def test_every_variant_is_known_and_t_fits(profile):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'laptop'.*smoke, classroom, gpu, paper"):
+    with pytest.raises(ValueError, match=r"'laptop'.*smoke, classroom, gpu, gpu_reduced, paper"):
         get_profile("laptop")
     with pytest.raises(ValueError, match=r"'sda'.*base, augmented, sad"):
         get_variant("sda")

@@ -1,8 +1,12 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from ifr import paths
 from ifr.run import Run, show_source, start
+from ifr.training import save_half
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,44 @@ def test_source_shown_in_a_notebook_is_the_librarys(monkeypatch):
     monkeypatch.setattr("IPython.display.display", shown.append)
     show_source(start, Run.features)
     assert shown[0].data.startswith("def start(") and shown[1].data.startswith("def features(")
+
+
+def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
+    smoke_sets, smoke_home, capsys
+):
+    trained = start("99_test", profile="smoke")
+    folder = paths.reference_weights("smoke")
+    folder.mkdir(parents=True)
+    try:
+        save_half(trained.trained("base"), folder / "base.safetensors")
+        kept = start("99_test", profile="smoke", weights="reference")
+        faces = kept.data("ar")[:6]
+        found, whole = kept.features("base", faces), trained.features("base", faces)
+        cosine = (
+            (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
+        )
+        assert (cosine > 0.999).all() and (found != whole).any()
+        assert kept.history("base").equals(trained.history("base"))
+        assert "base: kept with the reference run" in capsys.readouterr().out
+        assert kept.having(("base", "full")) == ["base"]
+        assert trained.having(("base", "pretrain", "full")) == ["base", "full"]
+        with pytest.raises(FileNotFoundError, match=r"these networks are kept: base"):
+            kept.model("full")
+        assert not list(folder.glob("*.partial"))
+    finally:
+        shutil.rmtree(folder.parent)
+
+
+def test_other_weights_are_refused(smoke_home):
+    with pytest.raises(ValueError, match="one of trained, reference, got 'best'"):
+        start("99_test", profile="smoke", weights="best")
+
+
+def test_a_set_is_rendered_without_the_others(smoke_home, monkeypatch):
+    asked = []
+    monkeypatch.setattr("ifr.run.render_set", lambda spec, *_, **__: asked.append(spec.name))
+    run = start("99_test", profile="smoke")
+    run.data("ar")
+    assert asked == ["ar"] and set(run.fingerprints) == {
+        "train", "closed", "validation", "templates", "ar"
+    }  # fmt: skip

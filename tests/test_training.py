@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -127,3 +128,53 @@ def test_bad_settings_are_refused(faces):
     endless = replace(VARIANTS["base"], weights=LossWeights(identity=float("inf")))
     with pytest.raises(FloatingPointError, match="loss part id"):
         train(endless, TINY, faces, progress=False)
+
+
+@pytest.mark.parametrize("name", ["base", "full", "full_gaud"])
+def test_faces_read_from_disk_make_the_batches_of_faces_in_memory(faces, name):
+    cpu, order = torch.device("cpu"), list(batches(len(faces), 8, 7, seed=0))
+    kept, read = (
+        Batcher(faces, VARIANTS[name], 48, 0, cpu, flip=True, resident=resident)
+        for resident in (True, False)
+    )
+    assert read.images is None and kept.images is not None
+    for (a, labels), (b, same_labels) in zip(kept.each(order), read.each(order), strict=True):
+        assert torch.equal(a, b) and torch.equal(labels, same_labels)
+
+
+def test_a_set_too_large_for_the_device_stays_on_disk(faces, monkeypatch):
+    free = psutil.virtual_memory()._replace(available=faces.images.nbytes)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert Batcher(faces, VARIANTS["base"], 48, 0, torch.device("cpu")).images is None
+
+
+def test_flipping_changes_about_half_of_the_faces_and_the_mask_follows(faces):
+    cpu, where = torch.device("cpu"), np.arange(64)
+    plain, _ = Batcher(faces, VARIANTS["base"], 48, 0, cpu)(where, 0)
+    flipped, _ = Batcher(faces, VARIANTS["base"], 48, 0, cpu, flip=True)(where, 0)
+    turned = (plain.flip(3) == flipped).flatten(1).all(dim=1)
+    kept = (plain == flipped).flatten(1).all(dim=1)
+    assert (turned ^ kept).all() and 0.3 < turned.float().mean() < 0.7
+
+
+def test_margin_heads_train(faces):
+    for head in ("arcface", "cosface"):
+        profile = replace(TINY, network=replace(TINY.network, head=head, head_scale=16.0))
+        _, done = train(VARIANTS["full"], profile, faces, progress=False)
+        assert all(np.isfinite(value) for value in done.history[-1].values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["base", "full", "full_gaud"])
+def test_a_gpu_makes_the_batches_and_losses_of_the_cpu(faces, name):
+    found = {}
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        batch = Batcher(faces, VARIANTS[name], 48, 0, device, flip=True)
+        images, labels = batch(np.arange(16), 3)
+        model = training.network_of(TINY, VARIANTS[name], 12, seed=0).to(device).eval()
+        parts = training.loss_parts(model, images, labels, VARIANTS[name])
+        found[device.type] = images.cpu(), {k: v.item() for k, v in parts.items()}
+    differs = (found["cpu"][0] - found["cuda"][0]).abs()
+    assert (differs > 1e-5).float().mean() < 1e-4  # a pixel on the border of a mask may change side
+    for part, value in found["cpu"][1].items():
+        assert found["cuda"][1][part] == pytest.approx(value, rel=1e-2)
