@@ -233,7 +233,7 @@ PROFILES: dict[str, Profile] = {
             ),
             network=Network(),
             optimisation=Optimisation(
-                pretrain_steps=240, steps=80, batch=32, dropout=0.2, feature_scale=4.0
+                pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
             ),
             notebooks=("01", "03", "05", "07", "08", "09", "11", "12"),
             variants=("base", "augmented", "sad", "full"),
