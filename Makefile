@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lab verify doctor setup lint clean
+.PHONY: reproduce test lab course verify doctor setup lint clean
 
 reproduce: $(READY)
 	$(BIN)/ifr reproduce --profile $(PROFILE)
@@ -16,10 +16,13 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --verify notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+course: $(READY)
+	$(BIN)/ifr course build
 
 verify doctor: $(READY)
 	$(BIN)/ifr $@ $(if $(filter verify,$@),--profile $(PROFILE))

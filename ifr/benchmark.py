@@ -14,8 +14,13 @@ from ifr.datasets.images import Files, LazyImages
 from ifr.datasets.landmark_files import GivenLandmarks
 from ifr.datasets.prepare import prepare
 from ifr.datasets.reading import Reading
+from ifr.explorer import Explorer
+from ifr.explorer_panel import Panel
 from ifr.mesh import FaceMesh
 from ifr.paths import ASSETS
+from ifr.profiles import get_variant
+from ifr.run import start
+from ifr.training import network_of
 
 
 def best_of(function: Callable[[], object], repeats: int) -> float:
@@ -41,6 +46,38 @@ def mesh_cost(faces: int = 64, points: int = 4) -> str:
         f"{faces} faces x {points} points: {1000 * there:.2f} ms to the faces, "
         f"{1000 * back:.2f} ms back to the template"
     )
+
+
+def explorer_speed(profile: str, moves: int = 40) -> str:
+    """Time moves of the explorer's sliders: networks, drawing and packing, not the browser.
+
+    The networks of the profile are untrained, which changes no time.
+
+    Args:
+        profile: whose network and faces.
+        moves: of each kind.
+    """
+    run = start("benchmark", profile=profile)
+    networks = {
+        get_variant(name).title: network_of(run.profile, get_variant(name), 2, 0).eval()
+        for name in ("base", "full")
+    }
+    panel, times = Panel(Explorer(run, networks)), {}
+    for kind, values in (
+        ("rectangle", [dict(x=2 * (k % 20) + 4) for k in range(moves)]),
+        ("turn", [dict(yaw=5 * (k % 24) - 60) for k in range(moves)]),
+        ("face", [dict(person=k % len(panel.explorer.seeds)) for k in range(moves)]),
+    ):
+        times[kind] = []
+        for move in values:
+            began = time.perf_counter()
+            panel.set(**move)
+            times[kind].append(1000 * (time.perf_counter() - began))
+    spent = ", ".join(
+        f"{kind} {np.median(one):.0f} ms (95th percentile {np.percentile(one, 95):.0f})"
+        for kind, one in times.items()
+    )
+    return f"two networks of profile {profile}, a move answered in: {spent}"
 
 
 def alignment_speed(count: int = 2000, *, workers: int | None = None) -> str:

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
-from ifr import cli_data
+from ifr import cli_course, cli_data
 from ifr.errors import FORESEEN, OutOfTime, Stopped
 
-PROFILE = Annotated[str, typer.Option(help="Run size: smoke, classroom, gpu, paper or real.")]
+PROFILE = Annotated[
+    str, typer.Option(help="Run size: smoke, classroom, gpu, gpu_reduced, paper or real.")
+]
 SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 MINUTES = Annotated[
     float | None,
     typer.Option(min=0.0, help="Stop cleanly after so many minutes (exit status 75)."),
 ]
-BENCHMARKS = ("faces", "align", "mesh", "training", "ijbc")
+BENCHMARKS = ("faces", "align", "mesh", "training", "ijbc", "explorer")
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -25,6 +27,7 @@ app = typer.Typer(
 
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_course.app, name="course")
 app.command()(cli_data.protocol)
 
 
@@ -79,10 +82,10 @@ def benchmark(
     ] = None,
     identities: Annotated[int, typer.Option(min=2, help="Of the classifier in training.")] = 150,
 ) -> None:
-    """Measure this machine: rendering, alignment, the mesh, a training step, IJB-C's ROC."""
+    """Measure this machine: faces, alignment, the mesh, training, IJB-C's ROC, the explorer."""
     import torch
 
-    from ifr.benchmark import alignment_speed, mesh_cost
+    from ifr.benchmark import alignment_speed, explorer_speed, mesh_cost
     from ifr.benchmark_training import training_cost
     from ifr.datasets.procedural import render_benchmark
     from ifr.evaluation import ijbc_benchmark
@@ -101,6 +104,7 @@ def benchmark(
         mesh=mesh_cost,
         training=lambda: training_cost(chosen, batch=batch, identities=identities),
         ijbc=ijbc_benchmark,
+        explorer=lambda: explorer_speed(profile),
     )
     for name in what or BENCHMARKS:
         print(f"{name}:", measure[name](), flush=True)

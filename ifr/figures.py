@@ -308,6 +308,51 @@ def figure_7(
 
 
 @style()
+def figure_explorer(
+    faces: ArrayLike,
+    peaks: Mapping[str, ArrayLike],
+    changes: Mapping[str, ArrayLike],
+    *,
+    row_names: Sequence[str],
+) -> Figure:
+    """Draw views of the explorer: a covered face, and where which feature changed, by network.
+
+    Args:
+        faces: (R, H, W, 3) uint8, the covered faces, one row each.
+        peaks: title of a network -> (R, K, 2) peaks of its filters in pixels of the faces.
+        changes: title -> (R, K) change of each feature; one scale for all.
+        row_names: R names of the covers.
+    """
+    faces = require_images(faces, "faces")
+    require_same_keys(dict(peaks), dict(changes), "peaks and changes")
+    require(row_names, (len(faces),), "row_names")
+    top = max(float(np.max(values)) for values in changes.values()) or 1.0
+    figure, axes = grid(len(faces), len(peaks) + 2, cell=1.5, extra=0.9)
+    for row, face in enumerate(faces):
+        picture(axes[row, 0], face)
+        axes[row, 0].set_ylabel(row_names[row])
+        curve = axes[row, -1]
+        for column, title in enumerate(peaks):
+            places = require(peaks[title], (len(faces), "K", 2), f"peaks[{title!r}]")[row]
+            values = np.asarray(changes[title])[row]
+            ax, order = axes[row, column + 1], np.argsort(values)
+            picture(ax, face, grey=True)
+            marks = ax.scatter(*places[order].T, c=values[order], s=4 + 36 * values[order] / top,
+                               cmap=MAGNITUDE, vmin=0, vmax=top, edgecolor="white",
+                               linewidth=0.3)  # fmt: skip
+            curve.plot(np.sort(values)[::-1], color=PALETTE[column], label=title,
+                       linestyle=LINES[column])  # fmt: skip
+        curve.set(ylim=(0, top), xlabel="rank of the filter" if row == len(faces) - 1 else "")
+        curve.yaxis.tick_right()
+        curve.set_box_aspect(1)
+    for ax, title in zip(axes[0], ["covered face", *peaks, "change, sorted"], strict=True):
+        ax.set_title(title)
+    axes[0, -1].legend(loc="upper right", fontsize=6)
+    figure.colorbar(marks, ax=axes, label="|feature difference|", shrink=0.6, pad=0.02)
+    return figure
+
+
+@style()
 def figure_9(
     queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts: Sequence[str]
 ) -> Figure:

@@ -64,6 +64,11 @@ def notebooks() -> Path:
     return home() / "notebooks"
 
 
+def exercises() -> Path:
+    """Return the folder of the course's exercises."""
+    return notebooks() / "exercises"
+
+
 def require_writable(folder: Path) -> Path:
     """Create ``folder`` and return it.
 

@@ -1,8 +1,11 @@
 """The look all figures share, and how one is written to disk."""
 
+import base64
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 DPI = 150
+SCREEN = 900  # pixels a picture in a notebook is wide at most
 MAGNITUDE = "viridis"  # magnitudes; even steps of lightness, also in grey print
 _ORANGE, _PURPLE = (0.90, 0.38, 0.0), (0.37, 0.18, 0.66)  # the ends of PuOr, apart for all eyes
 # Signed values: orange above zero, purple below, the more see-through the smaller.
@@ -98,6 +102,32 @@ def save_figure(figure: Figure, folder: str | Path, name: str, *, alt: str) -> t
         _write(figure, png, metadata={"Description": alt, "Software": None})
         _write(figure, pdf, metadata=undated | {"Title": name, "Subject": alt})
     return png, pdf
+
+
+def picture_html(png: str, alt: str, width: int) -> str:
+    """Return a picture as HTML with its text alternative, which JupyterLab drops from plain PNG.
+
+    Args:
+        png: base64.
+        alt: what it shows.
+        width: on the screen, pixels.
+    """
+    return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}" width="{width}">'
+
+
+def show_picture(png: bytes, alt: str, *, width: int) -> None:
+    """Show a PNG in the notebook, with its text alternative."""
+    from IPython.display import display
+
+    page = picture_html(base64.b64encode(png).decode(), alt, width)
+    display({"text/html": page, "text/plain": alt}, raw=True)
+
+
+def show_figure(figure: Figure, *, alt: str) -> None:
+    """Show a figure in the notebook, with its text alternative; nothing is written to disk."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06)
+    show_picture(png.getvalue(), alt, width=min(SCREEN, int(figure.bbox.width)))
 
 
 def _write(figure: Figure, path: Path, *, metadata: dict) -> None:

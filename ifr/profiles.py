@@ -110,7 +110,7 @@ RATES = ("full_lmf75", "full_lmf875")
 SWEEP = ("sad_r0", "sad_r10")
 PHOTOGRAPHS = ("base", "augmented", "sad", "full")
 
-PROCEDURAL_NOTEBOOKS = tuple(f"{number:02}" for number in range(13))
+PROCEDURAL_NOTEBOOKS = tuple(f"{number:02}" for number in range(14))
 PHOTOGRAPHS_NOTEBOOKS = ("14",)
 
 
@@ -235,7 +235,7 @@ PROFILES: dict[str, Profile] = {
             optimisation=Optimisation(
                 pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
             ),
-            notebooks=("01", "03", "05", "07", "08", "09", "11", "12"),
+            notebooks=("01", "03", "05", "07", "08", "09", "11", "12", "13"),
             variants=("base", "augmented", "sad", "full"),
             analysis_images=300,
             retrieval_identities=40,

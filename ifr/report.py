@@ -19,6 +19,7 @@ table { border-collapse: collapse; font-size: 14px; margin: .5rem 0 1.5rem; }
 th, td { border-bottom: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align:
 top; }
 thead th { border-bottom: 2px solid #555; } nav a { margin-right: 1rem; }
+details { margin: .3rem 0; overflow-wrap: anywhere; } summary { cursor: pointer; }
 """
 
 
@@ -39,11 +40,13 @@ def write_index(folder: Path, profile: Profile) -> Path:
         f"were measured in this run on {faces}.</p>",
         '<nav><a href="#claims">Claims</a><a href="#figures">Figures</a>'
         '<a href="#tables">Tables</a>'
-        '<a href="#notebooks">Notebooks</a><a href="manifest.json">Manifest</a></nav>',
+        '<a href="#notebooks">Notebooks</a><a href="#manifest">Manifest</a></nav>',
         '<h2 id="claims">Claims of the paper</h2>', _claims(folder),
         '<h2 id="figures">Figures</h2>', *map(_figure, sorted((folder / "figures").glob("*.png"))),
         '<h2 id="tables">Tables</h2>', *map(_table, sorted((folder / "tables").glob("*.csv"))),
-        '<h2 id="notebooks">Executed notebooks</h2>', _notebooks(folder),
+        '<h2 id="notebooks">Executed notebooks</h2>',
+        "<p>To be opened in JupyterLab.</p>", _notebooks(folder),
+        '<h2 id="manifest">Manifest</h2>', _manifest(manifest),
     ]  # fmt: skip
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -89,6 +92,23 @@ def _table(path: Path) -> str:
 def _notebooks(folder: Path) -> str:
     names = [p.name for p in sorted(folder.glob("*.ipynb")) if not p.name.endswith(".failed.ipynb")]
     return "<ul>" + "".join(f'<li><a href="{n}">{escape(n)}</a></li>' for n in names) + "</ul>"
+
+
+def _manifest(manifest: dict) -> str:
+    """Return the manifest as nested lists that open and close, with a link to the file."""
+    return '<p><a href="manifest.json">manifest.json</a></p>' + "".join(
+        f"<details><summary>{escape(name.replace('_', ' '))}</summary>{_nested(value)}</details>"
+        for name, value in manifest.items()
+    )
+
+
+def _nested(value: object) -> str:
+    if isinstance(value, dict):
+        items = [f"<li>{escape(str(name))}: {_nested(one)}</li>" for name, one in value.items()]
+        return f"<ul>{''.join(items)}</ul>"
+    if isinstance(value, list):
+        return ", ".join(map(_nested, value))
+    return escape(str(value))
 
 
 def _html(table: pd.DataFrame) -> str:

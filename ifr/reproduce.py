@@ -26,6 +26,7 @@ from ifr.training import computes_in_bfloat16
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-learn",
             "scikit-image", "matplotlib", "seaborn", "numba", "opencv-python-headless",
             "papermill", "jupyterlab")  # fmt: skip
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ARTEFACTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
 
 
@@ -230,9 +231,16 @@ def _key_of(executed: Path) -> str | None:
 
 
 def _forget_this_machine(notebook) -> None:
-    """Drop from an executed notebook what differs from one run to the next without meaning."""
+    """Drop from an executed notebook what differs from one run to the next without meaning.
+
+    So are widgets, which are dead without their kernel: what they show stands beside them as HTML.
+    """
     record = notebook.metadata.get("papermill", {})
     notebook.metadata["papermill"] = {"parameters": record.get("parameters", {})}
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         cell.metadata.pop("papermill", None)
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(WIDGET, None)

@@ -32,6 +32,7 @@ from ifr.evaluation import extract_features
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import draw_rectangle, occlude
+from ifr.plotting import SCREEN, show_picture
 from ifr.preprocess import CENTRE, centre_offset, to_network, to_network_points
 from ifr.profiles import Profile, Variant, get_profile, get_variant
 from ifr.training import Trained, load_half, make_fabric, train_or_load
@@ -243,11 +244,8 @@ class Run:
 
     def save_figure(self, figure: Figure, name: str, *, alt: str) -> None:
         """Write a figure as PNG and PDF into ``figures/`` and show it in the notebook."""
-        from IPython.display import Image, display
-
-        written = figures.save_figure(figure, self.folder / "figures", name, alt=alt)
-        png = next(path for path in written if str(path).endswith(".png"))
-        display(Image(filename=str(png), alt=alt, width=min(900, figure.bbox.width)))
+        png, _ = figures.save_figure(figure, self.folder / "figures", name, alt=alt)
+        show_picture(png.read_bytes(), alt, width=min(SCREEN, int(figure.bbox.width)))
 
     def evidence(
         self,
@@ -270,7 +268,14 @@ class Run:
             high: upper end.
             holds: whether the measured figure says what the paper claims.
             note: what a reader must know to judge it.
+
+        Raises:
+            ValueError: if the value is not finite: what could not be measured is no evidence.
         """
+        if not np.isfinite(value):
+            raise ValueError(
+                f"{claim}, {quantity}: {value} is no evidence; leave out what cannot be measured"
+            )
         row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
         self._evidence = [
             old for old in self._evidence if (old["claim"], old["quantity"]) != (claim, quantity)

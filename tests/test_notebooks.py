@@ -1,6 +1,8 @@
 """Every notebook runs at profile smoke, and what it leaves behind is what it promises."""
 
 import json
+import re
+from itertools import pairwise
 
 import nbformat
 import numpy as np
@@ -12,7 +14,7 @@ from ifr import paths
 from ifr.claims import CLAIMS
 from ifr.errors import NotebookFailed
 from ifr.profiles import get_profile
-from ifr.reproduce import check_parameters, execute, numbered_notebooks, reproduce
+from ifr.reproduce import WIDGET, check_parameters, execute, numbered_notebooks, reproduce
 from ifr.run import start
 
 ALL = numbered_notebooks()
@@ -54,6 +56,37 @@ def test_form(path):
         assert "What the paper reports / what this run measured" in text
 
 
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_headings_make_a_table_of_contents_and_links_lead_somewhere(path):
+    text = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells
+                     if c.cell_type == "markdown")  # fmt: skip
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", text, flags=re.MULTILINE)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert not missing, f"links of {path.name} that lead nowhere: {missing}"
+    order = [one.name for one in ALL]
+    place = order.index(path.name)
+    near = [*order[max(0, place - 1) : place], *order[place + 1 : place + 2]]
+    last = nbformat.read(path, as_version=4).cells[-1].source
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", last) if link in near] == near
+    for name, title in re.findall(r"\[([^\]]+)\]\((\d\d_\w+\.ipynb)\)", last):
+        first = nbformat.read(path.parent / title, as_version=4).cells[0].source
+        assert name == "All notebooks" or first.startswith(f"# {name}\n")
+
+
+def test_every_picture_has_a_text_alternative_and_no_widget_is_left_dead(folder):
+    for source in NOTEBOOKS:
+        executed = nbformat.read(folder / source.name, as_version=4)
+        assert "widgets" not in executed.metadata
+        for cell in executed.cells:
+            for data in (o.data for o in cell.get("outputs", ()) if "data" in o):
+                assert not [kind for kind in data if kind.startswith(("image/", WIDGET))]
+                pictures = re.findall(r"<img ([^>]*)>", data.get("text/html", ""))
+                assert all(re.search('alt="[^"]{20,}"', one) for one in pictures)
+
+
 def test_every_notebook_ran_without_error(folder):
     for source in NOTEBOOKS:
         executed = nbformat.read(folder / source.name, as_version=4)
@@ -65,7 +98,7 @@ def test_every_notebook_ran_without_error(folder):
 @pytest.mark.parametrize(
     "name",
     [f"figure_{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)]
-    + ["figure_training_curves", "claims_overview"],
+    + ["figure_training_curves", "claims_overview", "explorer"],
 )
 def test_each_figure_is_drawn_as_png_and_pdf_with_its_numbers(folder, name):
     png = folder / "figures" / f"{name}.png"

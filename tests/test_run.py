@@ -87,6 +87,13 @@ def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
         shutil.rmtree(folder.parent)
 
 
+def test_what_could_not_be_measured_is_no_evidence(smoke_home):
+    with pytest.raises(ValueError, match="C25, rate: nan is no evidence"):
+        start("99_test", profile="smoke").evidence(
+            "C25", quantity="rate", value=float("nan"), low=0, high=1, holds=False
+        )
+
+
 def test_other_weights_are_refused(smoke_home):
     with pytest.raises(ValueError, match="one of trained, reference, got 'best'"):
         start("99_test", profile="smoke", weights="best")

@@ -2,15 +2,17 @@
 
 Everything of ``results/<profile>/`` is copied to ``results/reference/<profile>/`` but the
 PDFs, which any run draws again. To keep the repository small the notebooks show large pictures as
-JPEG there; the figures themselves and all numbers are copied as they are.
+JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
+networks named are kept, too, in half precision, so that notebooks run without training.
 """
 
+import argparse
 import base64
 import hashlib
 import io
 import json
+import re
 import shutil
-import sys
 from pathlib import Path
 
 from PIL import Image
@@ -20,9 +22,13 @@ from ifr import paths
 from ifr.profiles import get_profile
 from ifr.report import write_index
 from ifr.reproduce import ARTEFACTS
+from ifr.run import start
+from ifr.training import save_half
 
 LARGE = 40_000  # bytes of a picture that is worth reducing
-LIMIT = 15_000_000  # bytes of the whole reference
+LIMIT = 15_000_000  # bytes of the whole reference, the networks kept with it not counted
+WEIGHTS_LIMIT = 12_000_000  # bytes of one of them
+INLINE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")  # a picture with its alternative
 
 
 def squeezed(png: bytes) -> bytes:
@@ -45,6 +51,13 @@ def jpeg_of(png: bytes) -> bytes:
     return small.getvalue()
 
 
+def _reduced(found: re.Match) -> str:
+    png = base64.b64decode(found[1])
+    if len(png) <= LARGE:
+        return found[0]
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(png)).decode()
+
+
 def reduce_notebook(path: Path) -> None:
     """Show the large pictures of an executed notebook as JPEG; drop warnings of its machine."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -54,6 +67,8 @@ def reduce_notebook(path: Path) -> None:
         cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
         for output in cell["outputs"]:
             data = output.get("data", {})
+            if "text/html" in data:
+                data["text/html"] = INLINE.sub(_reduced, "".join(data["text/html"]))
             png = base64.b64decode("".join(data.get("image/png", "")))
             if len(png) > LARGE:
                 del data["image/png"]
@@ -62,6 +77,19 @@ def reduce_notebook(path: Path) -> None:
                 if "image/png" in facts:
                     facts["image/jpeg"] = facts.pop("image/png")
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep_weights(profile: str, variants: list[str]) -> None:
+    """Keep trained networks with the reference, each in half precision."""
+    run, folder = start("00_keep", profile=profile), paths.reference_weights(profile)
+    folder.mkdir(exist_ok=True)
+    for name in variants:
+        path = folder / f"{name}.safetensors"
+        save_half(run.trained(name), path)
+        size = path.stat().st_size
+        print(f"{path.name}: {size / 1e6:.1f} MB")
+        if size > WEIGHTS_LIMIT:
+            raise ValueError(f"{path} takes {size} bytes, more than {WEIGHTS_LIMIT}")
 
 
 def keep(profile: str) -> Path:
@@ -91,4 +119,10 @@ def keep(profile: str) -> Path:
 
 
 if __name__ == "__main__":
-    keep(sys.argv[1] if len(sys.argv) > 1 else "classroom")
+    parser = argparse.ArgumentParser(description="Keep a finished run as the reference.")
+    parser.add_argument("profile", nargs="?", default="classroom")
+    parser.add_argument("--weights", nargs="*", default=[], help="variants whose networks to keep")
+    given = parser.parse_args()
+    keep(given.profile)
+    if given.weights:
+        keep_weights(given.profile, given.weights)
