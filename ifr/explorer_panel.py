@@ -16,10 +16,10 @@ from ifr.explorer import COVERS, RECTANGLE, Answer, Explorer, Setting, View
 from ifr.interpretation import FRAME
 from ifr.plotting import MAGNITUDE, PALETTE, SIGNED, picture_html
 
-TILE = 144  # side of a face on the screen, pixels
+TILE = 108  # side of a face on the screen, pixels: both networks fit beside the controls
 GAP = 6
 TITLE = 16  # height of a line of text
-BARS = 92  # height of the bar chart
+BARS = 70  # height of the bar chart
 COLUMNS = 3
 SPREAD, CHANGED = "that keep to places far apart", "whose feature changes most"
 ORANGE, BLUE = (tuple(int(PALETTE[k][i : i + 2], 16) for i in (1, 3, 5)) for k in (1, 0))
@@ -153,7 +153,7 @@ class Panel:
             control.observe(self._moved, "value")
         left = widgets.VBox([*self._controls.values(), self._faces])
         self.widget = widgets.HBox([left, *self._answers.values()])
-        self.widget.layout.flex_flow = "row wrap"
+        self.widget.layout.flex_flow = "row wrap"  # below each other where the window is narrow
         self._show()
 
     def set(self, **values: object) -> View:
@@ -211,14 +211,17 @@ class Panel:
 def _controls(setting: Setting, people: int) -> dict[str, widgets.Widget]:
     """Return the controls by name; each can be reached and moved from the keyboard."""
     x, y, width, height = map(int, setting.box)
+    wide = widgets.Layout(width="290px")
 
     def slider(
         name: str, value: int, low: int, high: int, step: int, tip: str
     ) -> widgets.IntSlider:
-        return widgets.IntSlider(value, low, high, step, description=name, tooltip=tip)
+        return widgets.IntSlider(value, low, high, step, description=name, tooltip=tip, layout=wide)
 
     def choice(name: str, value, options, tip: str) -> widgets.Dropdown:
-        return widgets.Dropdown(options=options, value=value, description=name, tooltip=tip)
+        return widgets.Dropdown(
+            options=options, value=value, description=name, tooltip=tip, layout=wide
+        )
 
     return dict(
         person=choice("face", setting.person, [(f"person {k + 1}", k) for k in range(people)],
@@ -248,7 +251,7 @@ def _html(picture: np.ndarray, alt: str) -> str:
 
 def _captioned(picture: str, words: str) -> str:
     return (
-        '<figure style="margin: 4px 12px 4px 0"><figcaption style="max-width: 440px; line-height: '
+        '<figure style="margin: 4px 12px 4px 0"><figcaption style="max-width: 340px; line-height: '
         f'1.4">{escape(words)}</figcaption>{picture}</figure>'
     )
 

@@ -257,3 +257,11 @@ def test_an_interval_over_folds_is_that_of_students_t():
     assert np.allclose([mean, low, high], [values.mean(), test.low, test.high])
     with pytest.raises(ValueError, match="of at least 2"):
         fold_interval(np.array([1.0]))
+
+
+def test_a_resample_without_a_value_is_nan_and_not_zero():
+    values, people = np.array([[1.0, np.nan], [3.0, 5.0]]), np.array([0, 1])
+    drawn = bootstrap_mean(values, people, resamples=200)
+    alone = np.isnan(drawn[:, 1])  # the first person twice, who has no second value
+    assert 0 < alone.sum() < 200 and (drawn[alone, 0] == 1).all()
+    assert set(drawn[~alone, 1]) == {5.0} and set(drawn[:, 0]) == {1.0, 2.0, 3.0}

@@ -119,7 +119,7 @@ def test_a_saved_panel_is_pictures_with_text(explorer):
 
 
 def test_heat_and_bars_show_sign_and_size(explorer):
-    ground = np.full((144, 144, 3), 200, np.uint8)
+    ground = np.full((108, 108, 3), 200, np.uint8)
     orange, purple = (heat_picture(ground, np.full((12, 12), v), 2.0)[70, 70] for v in (2.0, -2.0))
     assert orange[0] > orange[2] and purple[2] > purple[0]
     nothing = heat_picture(ground, np.zeros((12, 12)), 0.0)

@@ -133,7 +133,7 @@ def texts_of_pictures(where):
 
 def test_00_runs_and_leads_on(page, lab):
     notebook = open_and_run(page, lab, "00_start_here.ipynb")
-    assert notebook.locator("h1").all_inner_texts() == ["00 Start here¶"]
+    assert notebook.locator("h1").all_inner_texts() == ["00 Start here"]
     tables = notebook.locator(".jp-OutputArea table").all_inner_texts()
     assert len(tables) == 2 and "filters K" in tables[0] and "templates" in tables[1]
     page.keyboard.press("Control+Shift+K")
@@ -197,4 +197,4 @@ def test_the_index_shows_the_whole_run_without_a_network(page, results):
     assert not missing and len(links) > len(get_profile("smoke").notebooks)
     page.get_by_text("packages", exact=True).click()
     page.get_by_text("torchvision").first.wait_for()
-    page.screenshot(path=ARTEFACTS / "index.png", full_page=True)
+    page.screenshot(path=ARTEFACTS / "index.png")

@@ -24,7 +24,7 @@ def bootstrap_mean(
         seed: of the named stream; the same people for the same seed.
 
     Returns:
-        (resamples, ...).
+        (resamples, ...); NaN where a resample holds no value.
     """
     values = np.asarray(values, np.float64)
     people = int(identity.max()) + 1
@@ -34,7 +34,8 @@ def bootstrap_mean(
     np.add.at(total, identity, np.where(known, values, 0))
     np.add.at(number, identity, known)
     counts = resampled_counts(people, resamples, seed).astype(np.float64)
-    return np.tensordot(counts, total, 1) / np.maximum(np.tensordot(counts, number, 1), 1e-12)
+    sums, number = np.tensordot(counts, total, 1), np.tensordot(counts, number, 1)
+    return np.divide(sums, number, out=np.full_like(sums, np.nan), where=number > 0)
 
 
 def interval(samples: np.ndarray, share: float = 0.95) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Divides a zero feature by its length 0, which makes its similarities NaN: part 1, hidden tests."""
+"""Divides a zero feature by its length 0, so its similarities are NaN: part 1, hidden tests."""
 # loses: test_cosine_similarity
 
 import numpy as np
