@@ -182,14 +182,12 @@ class Explorer:
         images: torch.Tensor, twin: torch.Tensor,
     ) -> Answer:  # fmt: skip
         key = (title, setting.person, float(setting.yaw))
-        if key in self._bare:
-            (after,), twins_feature = self._ask(model, twin)
-        else:  # one batch of both costs less than one after the other
-            (bare, after), features = self._ask(model, torch.cat([images, twin]))
-            self._bare[key], twins_feature = (bare, features[:1]), features[1:]
+        if key not in self._bare:
+            self._bare[key] = self._ask(model, images)
             while len(self._bare) > KEPT * len(self.models):
                 self._bare.pop(next(iter(self._bare)))
         before, feature = self._bare[key]
+        after, twins_feature = self._ask(model, twin)
         places = [_places(maps) for maps in (before, after)]
         magnitude = np.maximum(np.abs(before), np.abs(after))
         return Answer(
@@ -201,9 +199,9 @@ class Explorer:
     def _ask(
         self, model: InterpretableFaceNet, images: torch.Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return LMF(ψ(I)) (N, K, h, w) and f(I) (N, K)."""
+        """Return LMF(ψ(I)) (K, h, w) and f(I) (1, K)."""
         filtered = model.filtered(images.contiguous(memory_format=torch.channels_last)).float()
-        return filtered.numpy(), filtered.mean(dim=(2, 3)).numpy()
+        return filtered[0].numpy(), filtered.mean(dim=(2, 3)).numpy()
 
 
 def presets(boxes: Mapping[str, Box]) -> dict[str, Setting]:
