@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import seaborn
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -124,10 +125,14 @@ def show_picture(png: bytes, alt: str, *, width: int) -> None:
 
 
 def show_figure(figure: Figure, *, alt: str) -> None:
-    """Show a figure in the notebook, with its text alternative; nothing is written to disk."""
+    """Show a figure in the notebook, with its text alternative; nothing is written to disk.
+
+    A figure of pyplot is closed, so that the notebook does not show it again without the text.
+    """
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06)
     show_picture(png.getvalue(), alt, width=min(SCREEN, int(figure.bbox.width)))
+    pyplot.close(figure)
 
 
 def _write(figure: Figure, path: Path, *, metadata: dict) -> None:
