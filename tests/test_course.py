@@ -14,6 +14,12 @@ EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("[0-9][0-9]_*.ipynb")
 NUMBERS = [path.name[:2] for path in EXERCISES]
 
 
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """The checkout is the home, as for a student: exercise 7 loads a network that is kept there."""
+    monkeypatch.setenv("IFR_HOME", str(ROOT))
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     return course.build(tmp_path_factory.mktemp("course") / "a course")

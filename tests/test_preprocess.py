@@ -70,7 +70,8 @@ def test_flipping_mirrors_pixels_and_renumbers_landmarks():
     assert torch.equal(flipped[1], images[1]) and torch.equal(moved[1], points[1])
     assert torch.equal(flipped[0], images[0].flip(2))
     # The first point of the jaw is on the other side now; the tip of the nose is itself.
-    assert moved[0, 0].tolist() == pytest.approx([48 - points[0, 16, 0], points[0, 16, 1]])
+    x, y = points[0, 16].tolist()
+    assert moved[0, 0].tolist() == pytest.approx([48 - x, y])
     assert moved[2, 30, 0].item() == pytest.approx(48 - points[2, 30, 0].item())
     again = flip(flipped, moved, chosen)
     assert torch.equal(again[0], images) and torch.allclose(again[1], points, atol=1e-5)
