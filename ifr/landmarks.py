@@ -8,6 +8,9 @@ subject's own, as in the iBUG scheme: the right eye is on the left of the image.
 import numpy as np
 
 NUM_LANDMARKS = 68
+FACE_SIZE = 112  # side of an aligned face on disk, pixels: ArcFace's frame
+CROP_SIZE = 96  # side of the crop the paper's network takes (Table 1), pixels
+CROP_OFFSET = (FACE_SIZE - CROP_SIZE) // 2  # of the centre crop, used in every test
 
 GROUPS: dict[str, slice] = {
     "jaw": slice(0, 17),

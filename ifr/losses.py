@@ -128,7 +128,8 @@ def _smoothed(response: torch.Tensor, sigma: float, kernel_size: int) -> torch.T
     if sigma == 0 or kernel_size == 1:
         return maps
     height, width = (
-        smoothing_band(side, sigma, kernel_size, maps.device, maps.dtype) for side in maps.shape[2:]
+        gaussian_matrix(side, sigma, kernel_size, maps.device, maps.dtype)
+        for side in maps.shape[2:]
     )
     return height @ (maps @ width)
 
@@ -168,7 +169,7 @@ def feature_selection_mask(
     keep: int = PAPER_KEEP,
     *,
     threshold: float | None = None,
-    across: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    all_reduce_mean: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the feature selection mask τ of a batch that shares one occlusion (Sec. 3.2, 3.3).
 
@@ -178,7 +179,7 @@ def feature_selection_mask(
         keep: t as a count: the ``keep`` elements with the smallest mean |f_i(I_n) - f_i(Î_n)|; of
             equal ones the first.
         threshold: t as a value, instead of ``keep``: the elements whose mean is below it.
-        across: averages the (K,) means of this part of a batch over all its parts, where several
+        all_reduce_mean: averages the (K,) means of this part of a batch over all its parts, where several
             processes share a batch, so that each selects the same elements.
 
     Returns:
@@ -191,8 +192,8 @@ def feature_selection_mask(
     _require_features(clean, occluded)
     with torch.no_grad():
         difference = (_wide(clean) - _wide(occluded)).abs().mean(dim=0)  # (K,)
-        if across is not None:
-            difference = across(difference)
+        if all_reduce_mean is not None:
+            difference = all_reduce_mean(difference)
         if threshold is not None:
             return difference < threshold
         if not 1 <= keep <= len(difference):
@@ -268,7 +269,7 @@ class GaussianSmoothing(nn.Module):
 
     def __init__(self, sigma: float = PAPER_SIGMA, kernel_size: int = RELEASED_KERNEL):
         super().__init__()
-        line = gaussian_line(sigma, kernel_size)
+        line = gaussian_kernel1d(sigma, kernel_size)
         self.register_buffer("kernel", torch.outer(line, line).float())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -278,7 +279,7 @@ class GaussianSmoothing(nn.Module):
         return F.conv2d(maps, kernel, padding=side // 2, groups=channels)
 
 
-def gaussian_line(sigma: float, kernel_size: int) -> torch.Tensor:
+def gaussian_kernel1d(sigma: float, kernel_size: int) -> torch.Tensor:
     """Return the 1-D Gaussian of odd ``kernel_size``, float64, summing to 1.
 
     Raises:
@@ -295,12 +296,12 @@ def gaussian_line(sigma: float, kernel_size: int) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def smoothing_band(
+def gaussian_matrix(
     side: int, sigma: float, kernel_size: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """Return the 1-D g_σ with zero padding as a symmetric banded (side, side) matrix."""
     with torch.inference_mode(False), torch.no_grad():  # kept: it must not be an inference tensor
-        line = gaussian_line(sigma, kernel_size)
+        line = gaussian_kernel1d(sigma, kernel_size)
         reach = min(kernel_size // 2, side - 1)
         matrix = line.new_zeros(side, side)
         for offset in range(-reach, reach + 1):

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from scipy.spatial import Delaunay
 
+from ifr.common.paths import ASSETS
 from ifr.landmarks import NUM_LANDMARKS, check_landmarks, mirror
-from ifr.paths import ASSETS
 
 NUM_BORDER = 8
 NUM_POINTS = NUM_LANDMARKS + NUM_BORDER

@@ -88,7 +88,7 @@ def draw_rectangle(
     """Draw the normalised mask of one mini-batch (Sec. 3.3).
 
     Args:
-        rng: a named stream of `ifr.seeding`.
+        rng: a named stream of `ifr.common.seeding`.
         mesh: frontal template; the 96 x 96 one if None.
         kind: "BlaS" (32 x 12) or "GauD" (width and height each a whole number from 12 to 32).
         placement: "face": uniform over the places where all four corners lie on the face, the

@@ -96,12 +96,22 @@ VARIANTS: dict[str, Variant] = {
         _full("full_lmf75", "SAD + FAD, LMF 75 %", lmf_rate=0.75),
         _full("full_lmf875", "SAD + FAD, LMF 87.5 %", lmf_rate=0.875),
         # How the spreadness moves with the weight of the response loss (beside Figure 5).
-        _full("sad_r0", "SAD only, response weight 0", feature=False, occlusion=None,
-              weights=LossWeights(response=0.0)),
-        _full("sad_r10", "SAD only, response weight 10", feature=False, occlusion=None,
-              weights=LossWeights(response=10.0)),
+        _full(
+            "sad_r0",
+            "SAD only, response weight 0",
+            feature=False,
+            occlusion=None,
+            weights=LossWeights(response=0.0),
+        ),
+        _full(
+            "sad_r10",
+            "SAD only, response weight 10",
+            feature=False,
+            occlusion=None,
+            weights=LossWeights(response=10.0),
+        ),
     )
-}  # fmt: skip
+}
 
 PRETRAIN = Variant("pretrain", "Common pretrained base")  # where the others start from
 MAIN = ("base", "augmented", "sad", "fad", "full")
@@ -157,7 +167,7 @@ class Optimisation:
     precision: str = "auto"  # bf16 autocast where the processor computes in it, else fp32
     flip: bool = False  # flip half of the faces; the paper and the released code do not
     compile: bool = False  # torch.compile of the backbone: minutes at the start, for long GPU runs
-    fixed_norm: bool = False  # batch norm by the statistics of the start, never by the batch's
+    freeze_bn: bool = False  # batch norm by the statistics of the start, never by the batch's
     checkpoint_seconds: float = 60.0  # between two checkpoints: what a killed run loses at most
 
 
@@ -191,8 +201,11 @@ PROFILES: dict[str, Profile] = {
             name="smoke",
             purpose="tests: every line of every notebook runs, no number means anything",
             faces=FacesPlan(
-                train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10),
-                ar_identities=8
+                train=(12, 8),
+                closed_shots=3,
+                validation=(6, 6),
+                templates=(12, 10),
+                ar_identities=8,
             ),
             network=Network(input_size=48, filters=32, width=0.125),
             optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
@@ -205,7 +218,10 @@ PROFILES: dict[str, Profile] = {
             name="classroom",
             purpose="a laptop without a GPU: every figure and table in under 45 minutes",
             faces=FacesPlan(
-                train=(110, 50), closed_shots=8, validation=(40, 20), templates=(80, 24),
+                train=(110, 50),
+                closed_shots=8,
+                validation=(40, 20),
+                templates=(80, 24),
                 ar_identities=60,
             ),
             network=Network(input_size=48, filters=128, width=0.25),
@@ -214,10 +230,13 @@ PROFILES: dict[str, Profile] = {
             ),
         ),
         Profile(
-            name="gpu",
+            name="full_size",
             purpose="one GPU: the paper's own network on procedural faces",
             faces=FacesPlan(
-                train=(1000, 48), closed_shots=6, validation=(100, 20), templates=(300, 24),
+                train=(1000, 48),
+                closed_shots=6,
+                validation=(100, 20),
+                templates=(300, 24),
                 ar_identities=126,
             ),
             network=Network(),
@@ -225,10 +244,13 @@ PROFILES: dict[str, Profile] = {
             variants=(*MAIN, "full_gaud"),
         ),
         Profile(
-            name="gpu_reduced",
+            name="full_size_brief",
             purpose="the paper's own network cut to what two CPU cores train in an hour",
             faces=FacesPlan(
-                train=(48, 30), closed_shots=4, validation=(20, 10), templates=(40, 12),
+                train=(48, 30),
+                closed_shots=4,
+                validation=(20, 10),
+                templates=(40, 12),
                 ar_identities=20,
             ),
             network=Network(),
@@ -244,17 +266,19 @@ PROFILES: dict[str, Profile] = {
             name="paper",
             purpose="the paper's schedule, on procedural faces until its data are in place",
             faces=FacesPlan(
-                train=(2000, 48), closed_shots=6, validation=(200, 20), templates=(500, 25),
+                train=(2000, 48),
+                closed_shots=6,
+                validation=(200, 20),
+                templates=(500, 25),
                 ar_identities=126,
             ),
             network=Network(),
             optimisation=Optimisation(
-                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd",
-                learning_rate=1e-3,
+                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd", learning_rate=1e-3
             ),
         ),
         Profile(
-            name="real",
+            name="photographs",
             purpose="photographs of real people: does what holds on procedural faces hold on them",
             faces=None,
             photographs=PhotographsPlan(),
@@ -264,7 +288,7 @@ PROFILES: dict[str, Profile] = {
             variants=PHOTOGRAPHS,
         ),
         Profile(
-            name="real_smoke",
+            name="photographs_smoke",
             purpose="tests: every line of the run on photographs, no number means anything",
             faces=None,
             photographs=PhotographsPlan(held_out=4, identities=12, pairs=60),
@@ -276,15 +300,16 @@ PROFILES: dict[str, Profile] = {
             bootstrap=50,
         ),
     )
-}  # fmt: skip
+}
+
+
+RENAMED = {"gpu": "full_size", "gpu_reduced": "full_size_brief", "real": "photographs"}
 
 
 def get_profile(name: str) -> Profile:
-    """Return the profile of that name.
-
-    Raises:
-        ValueError: for an unknown name, listing the known ones.
-    """
+    """Return the profile of that name; an unknown or former name is refused with the known ones."""
+    if name in RENAMED:
+        raise ValueError(f"profile {name!r} is now called {RENAMED[name]!r}")
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
     return PROFILES[name]

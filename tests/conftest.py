@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifr import paths
-from ifr.datasets.procedural import ensure_sets
+from ifr.common import paths
+from ifr.datasets.rendered import ensure_sets
 from ifr.profiles import get_profile
 
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
+from ifr.common.paths import ASSETS
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points, similarity
-from ifr.paths import ASSETS
 
 SIZE = 112
 METHODS = ("five", "all", "none")

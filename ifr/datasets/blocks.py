@@ -1,6 +1,5 @@
 """Blocks of photographs aligned by worker processes, each block the same whatever their number."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,9 +10,10 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
+from ifr.common.hardware import usable_cores
 from ifr.datasets.align import SIZE, alignment, five_point_alignment, warp_face
 from ifr.datasets.detect import Detector
-from ifr.datasets.images import LazyImages, UnreadableImage
+from ifr.datasets.readers.images import LazyImages, UnreadableImage
 from ifr.landmarks import NUM_LANDMARKS, apply_similarity
 
 
@@ -41,8 +41,7 @@ def aligned_blocks(job: Job, todo: list[int], workers: int | None) -> Iterator[t
     Raises:
         ChildProcessError: if a worker is killed.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = min(workers or cores or 1, len(todo))
+    workers = min(workers or usable_cores(), len(todo))
     if workers <= 1:
         for block in todo:
             yield block, _align_block(job, block)

@@ -1,4 +1,4 @@
-"""Check a data set on disk: what is there, what was published, what is missing at what cost."""
+"""Check a data set on disk: what is there, what was published, what is missing at what impact."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ifr.datasets.ar import read_ar
-from ifr.datasets.bins import read_bin
-from ifr.datasets.folder import read_folder
-from ifr.datasets.ijba import IjbaProtocol, read_ijba
-from ifr.datasets.ijbc import IjbcProtocol, read_ijbc
-from ifr.datasets.images import UnreadableImage
-from ifr.datasets.lfw import read_lfw
+from ifr.datasets.index import DatasetIndex, Issue
 from ifr.datasets.pairs import PairList
-from ifr.datasets.reading import Problem, Reading
-from ifr.datasets.recordio import read_recordio
+from ifr.datasets.readers.ar import read_ar
+from ifr.datasets.readers.bins import read_bin
+from ifr.datasets.readers.folder import read_folder
+from ifr.datasets.readers.ijba import IjbaProtocol, read_ijba
+from ifr.datasets.readers.ijbc import IjbcProtocol, read_ijbc
+from ifr.datasets.readers.images import UnreadableImage
+from ifr.datasets.readers.lfw import read_lfw
+from ifr.datasets.readers.recordio import read_recordio
 from ifr.datasets.templates import Templates
 
-READERS: dict[str, Callable[[Path], Reading]] = {
+READERS: dict[str, Callable[[Path], DatasetIndex]] = {
     "folder": read_folder,
     "recordio": read_recordio,
     "lfw": read_lfw,
@@ -63,26 +63,28 @@ class Check:
         name: of the format.
         release: the published set it is compared with, or None.
         counts: columns what, found, published (NaN where nothing is published).
-        problems: everything wrong or missing, with its cost.
+        problems: everything wrong or missing, with its impact.
         decoded: how many images were decoded, None when that was skipped.
     """
 
     name: str
     release: str | None
     counts: pd.DataFrame
-    problems: tuple[Problem, ...]
+    problems: tuple[Issue, ...]
     decoded: int | None
 
     def summary(self) -> pd.DataFrame:
-        """Return how many problems of each kind there are: columns kind, count, example, cost."""
+        """Return how many problems of each kind there are: columns kind, count, example, impact."""
         kinds = Counter(problem.kind for problem in self.problems)
         first = {problem.kind: problem for problem in reversed(self.problems)}
-        rows = [dict(kind=kind, count=count, example=first[kind].where, cost=first[kind].cost)
-                for kind, count in kinds.items()]  # fmt: skip
-        return pd.DataFrame(rows, columns=["kind", "count", "example", "cost"])
+        rows = [
+            dict(kind=kind, count=count, example=first[kind].where, impact=first[kind].impact)
+            for kind, count in kinds.items()
+        ]
+        return pd.DataFrame(rows, columns=["kind", "count", "example", "impact"])
 
 
-def read(name: str, path: Path) -> Reading:
+def read(name: str, path: Path) -> DatasetIndex:
     """Read a data set by the name of its format.
 
     Args:
@@ -113,14 +115,16 @@ def check(name: str, path: Path, *, decode: bool = True, progress: bool = True) 
     release = nearest_release(name, reading)
     published = PUBLISHED[name].get(release, {})
     counts = pd.DataFrame(
-        [dict(what=what, found=found, published=published.get(what, np.nan))
-         for what, found in reading.counts.items()]
-    )  # fmt: skip
+        [
+            dict(what=what, found=found, published=published.get(what, np.nan))
+            for what, found in reading.counts.items()
+        ]
+    )
     decoded = len(reading.faces) if decode else None
     return Check(name, release, counts, tuple(problems), decoded)
 
 
-def nearest_release(name: str, reading: Reading) -> str | None:
+def nearest_release(name: str, reading: DatasetIndex) -> str | None:
     """Return the published set a reading is compared with: the nearest in identities and images.
 
     Of a format that holds many data sets, one without a near release is compared with none.
@@ -136,7 +140,7 @@ def nearest_release(name: str, reading: Reading) -> str | None:
     return best if distance(releases[best]) <= NEAR else None
 
 
-def broken_images(reading: Reading, *, progress: bool = True) -> list[Problem]:
+def broken_images(reading: DatasetIndex, *, progress: bool = True) -> list[Issue]:
     """Decode every image and return a problem for each that cannot be."""
     images, broken = reading.faces.images, {}
 
@@ -156,11 +160,12 @@ def broken_images(reading: Reading, *, progress: bool = True) -> list[Problem]:
                     broken[index] = found
             bar.update(len(block))
         bar.close()
-    return [Problem("unreadable image", why, cost_of(reading, index))
-            for index, why in broken.items()]  # fmt: skip
+    return [
+        Issue("unreadable image", why, cost_of(reading, index)) for index, why in broken.items()
+    ]
 
 
-def cost_of(reading: Reading, row: int) -> str:
+def cost_of(reading: DatasetIndex, row: int) -> str:
     """Say what is lost without one image."""
     protocol = reading.protocol
     if isinstance(protocol, PairList):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ifr.datasets import FaceSet, load_set
-from ifr.datasets.folder import read_folder
-from ifr.datasets.landmark_files import read_landmarks
-from ifr.datasets.lfw import FOLDERS, pair_list, read_lfw, read_pairs
+from ifr.datasets.index import DatasetIndex
 from ifr.datasets.pairs import PairList
 from ifr.datasets.prepare import prepare
-from ifr.datasets.reading import Reading
+from ifr.datasets.readers.folder import read_folder
+from ifr.datasets.readers.landmark_files import read_landmarks
+from ifr.datasets.readers.lfw import FOLDERS, pair_list, read_lfw, read_pairs
 from ifr.profiles import PhotographsPlan
 
 LANDMARKS = "_landmarks68.npz"  # beside a folder of images, after its name
@@ -46,8 +46,10 @@ def ensure_photographs(
     pairs = read_pairs(root / "pairs.txt")
     tested = {name for pair in pairs for name in (pair.name1, pair.name2)}
     lfw = _aligned(read_lfw(root, images=lfw_folder), root, lfw_folder, folder, progress)
-    sources = {name: _aligned(read_folder(root / name, name=name), root, name, folder, progress)
-               for name in training}  # fmt: skip
+    sources = {
+        name: _aligned(read_folder(root / name, name=name), root, name, folder, progress)
+        for name in training
+    }
     sources[lfw_folder] = lfw
     people = [
         (name, subject, np.flatnonzero(faces.attributes["subject"] == subject))
@@ -109,7 +111,7 @@ def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairLi
     return pair_list(lfw, listed)[0]
 
 
-def _aligned(reading: Reading, root: Path, name: str, folder: Path, progress: bool) -> FaceSet:
+def _aligned(reading: DatasetIndex, root: Path, name: str, folder: Path, progress: bool) -> FaceSet:
     file = root / f"{name}{LANDMARKS}"
     if not file.is_file():
         raise FileNotFoundError(
@@ -118,9 +120,13 @@ def _aligned(reading: Reading, root: Path, name: str, folder: Path, progress: bo
         )
     aligned = reading.faces.images.shape[1:3] == (112, 112)
     done = prepare(
-        reading, folder, name=f"photographs-{name}", landmarks=read_landmarks(file, reading.faces),
-        method="none" if aligned else "five", progress=progress,
-    )  # fmt: skip
+        reading,
+        folder,
+        name=f"photographs-{name}",
+        landmarks=read_landmarks(file, reading.faces),
+        method="none" if aligned else "five",
+        progress=progress,
+    )
     return load_set(done.folder)
 
 

@@ -14,17 +14,18 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ifr import landmarks as landmarks_module
-from ifr.datasets import FaceSet, align, blocks, detect, images, load_set, write_record
+from ifr.common.errors import Stopped
+from ifr.common.files import code_hash
+from ifr.common.paths import ASSETS, require_writable
+from ifr.datasets import FaceSet, align, blocks, detect, load_set, write_record
 from ifr.datasets.align import METHODS, SIZE
 from ifr.datasets.blocks import Job, aligned_blocks, outside
 from ifr.datasets.detect import Detector
-from ifr.datasets.images import UnreadableImage
-from ifr.datasets.landmark_files import GivenLandmarks
-from ifr.datasets.reading import Reading
-from ifr.errors import Stopped
-from ifr.hashing import code_hash
+from ifr.datasets.index import DatasetIndex
+from ifr.datasets.readers import images
+from ifr.datasets.readers.images import UnreadableImage
+from ifr.datasets.readers.landmark_files import GivenLandmarks
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points
-from ifr.paths import ASSETS, require_writable
 
 BLOCK = 256  # images of one job: 10 MB of aligned faces
 SAMPLE = 32  # images whose landmarks are looked at before the work begins
@@ -44,7 +45,7 @@ class Prepared:
 
 
 def prepare(
-    reading: Reading,
+    reading: DatasetIndex,
     folder: Path,
     *,
     name: str,
@@ -140,9 +141,14 @@ def _job(faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str
     if detect:
         Detector()  # refuse before the work begins when its packages are missing
     return Job(
-        faces.images, None if given is None else given.points, five,
-        faces.attributes.get("box"), detect, method, BLOCK,
-    )  # fmt: skip
+        faces.images,
+        None if given is None else given.points,
+        five,
+        faces.attributes.get("box"),
+        detect,
+        method,
+        BLOCK,
+    )
 
 
 def _fingerprint(faces: FaceSet, job: Job, name: str) -> str:
@@ -236,19 +242,31 @@ def _new_array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.memmap:
                 raise OSError(
                     error.errno,
                     f"{os.strerror(error.errno)}: {array.nbytes / 1e9:.2g} GB are needed for this "
-                    "file; free them or choose another folder (--to)", str(path),
-                ) from None  # fmt: skip
+                    "file; free them or choose another folder (--to)",
+                    str(path),
+                ) from None
     return array
 
 
 def _align_all(
-    job: Job, arrays: dict, done: dict, partial: Path, workers: int | None, progress: bool,
+    job: Job,
+    arrays: dict,
+    done: dict,
+    partial: Path,
+    workers: int | None,
+    progress: bool,
     name: str,
-) -> None:  # fmt: skip
+) -> None:
     count = len(job.images)
     todo = [block for block in range(-(-count // job.block)) if block not in done]
-    bar = tqdm(total=count, initial=min(count, len(done) * job.block), unit="img",
-               desc=f"aligning {name}", disable=not progress, mininterval=1.0)  # fmt: skip
+    bar = tqdm(
+        total=count,
+        initial=min(count, len(done) * job.block),
+        unit="img",
+        desc=f"aligning {name}",
+        disable=not progress,
+        mininterval=1.0,
+    )
     try:
         for block, (faces, points, missed) in aligned_blocks(job, todo, workers):
             rows = slice(block * job.block, block * job.block + len(faces))
@@ -268,9 +286,7 @@ def _align_all(
         bar.close()
 
 
-def _finish(
-    faces: FaceSet, arrays: dict, keep: np.ndarray, missed: dict, partial: Path
-) -> None:  # fmt: skip
+def _finish(faces: FaceSet, arrays: dict, keep: np.ndarray, missed: dict, partial: Path) -> None:
     """Write the final files of a set beside the arrays of all images, which stay as they are.
 
     The journal is renamed last: until then all of this can be done again.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ifr.datasets import FaceSet
-from ifr.datasets.ijba import IjbaProtocol
-from ifr.datasets.ijbc import IjbcProtocol
 from ifr.datasets.pairs import PairList
+from ifr.datasets.readers.ijba import IjbaProtocol
+from ifr.datasets.readers.ijbc import IjbcProtocol
 from ifr.datasets.templates import Templates
 
 ROW = "row"  # attribute of a prepared set: the row of the reading each face comes from
@@ -36,11 +36,14 @@ def on_prepared(protocol, faces: FaceSet):
         return _pairs(protocol, place)
     if isinstance(protocol, IjbaProtocol):
         splits = tuple(
-            replace(split, **_verification(split, place),
-                    gallery=_templates(split.gallery, place)[0],
-                    probes=_templates(split.probes, place)[0])
+            replace(
+                split,
+                **_verification(split, place),
+                gallery=_templates(split.gallery, place)[0],
+                probes=_templates(split.probes, place)[0],
+            )
             for split in protocol.splits
-        )  # fmt: skip
+        )
         return replace(protocol, splits=splits)
     if isinstance(protocol, IjbcProtocol):
         return replace(
@@ -76,9 +79,14 @@ def _templates(templates: Templates, place: np.ndarray) -> tuple[Templates, np.n
     index = np.where(left, np.cumsum(left) - 1, -1)
     starts = np.concatenate([[0], np.cumsum(sizes[left])])
     return replace(
-        templates, ids=templates.ids[left], subjects=templates.subjects[left], rows=moved[keep],
-        media=templates.media[keep], starts=starts, occluded=templates.occluded[keep],
-    ), index  # fmt: skip
+        templates,
+        ids=templates.ids[left],
+        subjects=templates.subjects[left],
+        rows=moved[keep],
+        media=templates.media[keep],
+        starts=starts,
+        occluded=templates.occluded[keep],
+    ), index
 
 
 def _verification(part, place: np.ndarray) -> dict:

@@ -66,10 +66,13 @@ def group_templates(
             "another; a template is of one subject"
         )
     return Templates(
-        known.astype(np.int64), subjects[first].astype(np.int64),
-        np.asarray(rows, np.int64)[order], np.asarray(media, np.int64)[order],
-        np.append(first, len(ids)).astype(np.int64), np.asarray(occluded, bool)[order],
-    )  # fmt: skip
+        known.astype(np.int64),
+        subjects[first].astype(np.int64),
+        np.asarray(rows, np.int64)[order],
+        np.asarray(media, np.int64)[order],
+        np.append(first, len(ids)).astype(np.int64),
+        np.asarray(occluded, bool)[order],
+    )
 
 
 def place_pairs(

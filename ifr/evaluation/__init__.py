@@ -3,11 +3,7 @@
 Scores are similarities: higher means more alike.
 """
 
-from ifr.evaluation.ar import ar_protocol, bootstrap_eer, draw_pairs, eer_over_draws
 from ifr.evaluation.features import extract_features
-from ifr.evaluation.ijba import ijba_protocol
-from ifr.evaluation.ijbc import ijbc_protocol
-from ifr.evaluation.lfw import best_threshold, lfw_protocol, lfw_summary
 from ifr.evaluation.metrics import (
     FARS,
     INTERPOLATIONS,
@@ -21,20 +17,24 @@ from ifr.evaluation.metrics import (
     tar_at_far,
     tars_at_fars,
 )
-from ifr.evaluation.pairs_at_scale import ijbc_benchmark, score_pairs
-from ifr.evaluation.procedural import (
+from ifr.evaluation.pair_scores import ijbc_benchmark, score_pairs
+from ifr.evaluation.protocols.ar import ar_protocol, bootstrap_eer, draw_pairs, eer_over_draws
+from ifr.evaluation.protocols.ijba import ijba_protocol
+from ifr.evaluation.protocols.ijbc import ijbc_protocol
+from ifr.evaluation.protocols.lfw import best_threshold, lfw_protocol, lfw_summary
+from ifr.evaluation.protocols.rendered import (
     CONDITIONS,
     bootstrap_templates,
     evaluate_templates,
+    split_scores,
     template_similarity,
-    verification_scores,
 )
-from ifr.evaluation.spread import bootstrap_mean, fold_interval, interval, resampled_counts
+from ifr.evaluation.resampling import bootstrap_counts, bootstrap_mean, fold_interval, interval
 from ifr.evaluation.templates import (
-    compared,
+    identification_scores,
     occluded_only,
     pooled_templates,
-    searched,
+    verification_scores,
 )
 
 __all__ = [
@@ -45,16 +45,17 @@ __all__ = [
     "RANKS",
     "ar_protocol",
     "best_threshold",
+    "bootstrap_counts",
     "bootstrap_eer",
     "bootstrap_mean",
     "bootstrap_templates",
-    "compared",
     "draw_pairs",
     "eer_over_draws",
     "equal_error_rate",
     "evaluate_templates",
     "extract_features",
     "fold_interval",
+    "identification_scores",
     "ijba_protocol",
     "ijbc_benchmark",
     "ijbc_protocol",
@@ -66,10 +67,9 @@ __all__ = [
     "pooled_templates",
     "rank_accuracy",
     "rank_hits",
-    "resampled_counts",
     "roc",
     "score_pairs",
-    "searched",
+    "split_scores",
     "tar_at_far",
     "tars_at_fars",
     "template_similarity",

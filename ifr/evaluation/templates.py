@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ifr.evaluation.metrics import normalised
-from ifr.evaluation.pairs_at_scale import check_pairs, fast, in_threads, score_pairs
+from ifr.evaluation.pair_scores import check_pairs, fast, in_threads, score_pairs
 
 if TYPE_CHECKING:
     from ifr.datasets.templates import Templates
@@ -18,7 +18,7 @@ SCORES = ("media", "mean_cosine", "directional_min")
 CELLS = 2**24  # image-to-image cosines held at once
 
 
-def owners(templates: Templates) -> np.ndarray:
+def template_index(templates: Templates) -> np.ndarray:
     """Return the template of each row, (M,)."""
     return np.repeat(np.arange(len(templates.ids)), np.diff(templates.starts))
 
@@ -46,7 +46,7 @@ def pooled_templates(
     if score not in ("media", "mean_cosine"):
         raise ValueError(f"score must be media or mean_cosine, got {score!r}")
     features = _checked(features, templates)
-    owner = owners(templates)
+    owner = template_index(templates)
     if score == "media":
         names, medium = np.unique(templates.media, return_inverse=True)
         _, inverse, counts = np.unique(
@@ -69,14 +69,19 @@ def occluded_only(templates: Templates) -> tuple[Templates, np.ndarray]:
         The templates, and (T,) int32: the new place of each old one, -1 where it is dropped.
     """
     keep = np.asarray(templates.occluded)
-    sizes = np.bincount(owners(templates)[keep], minlength=len(templates.ids))
+    sizes = np.bincount(template_index(templates)[keep], minlength=len(templates.ids))
     left = sizes > 0
     place = np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(sizes[left])])
     return replace(
-        templates, ids=templates.ids[left], subjects=templates.subjects[left], starts=starts,
-        rows=templates.rows[keep], media=templates.media[keep], occluded=templates.occluded[keep],
-    ), place  # fmt: skip
+        templates,
+        ids=templates.ids[left],
+        subjects=templates.subjects[left],
+        starts=starts,
+        rows=templates.rows[keep],
+        media=templates.media[keep],
+        occluded=templates.occluded[keep],
+    ), place
 
 
 def occluded_pairs(
@@ -89,7 +94,7 @@ def occluded_pairs(
     return templates, pairs[keep], same[keep]
 
 
-def compared(
+def verification_scores(
     features: np.ndarray, templates: Templates, pairs: np.ndarray, *, score: str
 ) -> np.ndarray:
     """Return the similarity of pairs of templates.
@@ -116,12 +121,12 @@ def compared(
     )
 
 
-def searched(
+def identification_scores(
     features: np.ndarray, probes: Templates, gallery: Templates, *, score: str
 ) -> np.ndarray:
     """Return the similarity of every probe to every gallery template, (P, G).
 
-    The scores are those of :func:`compared`.
+    The scores are those of :func:`verification_scores`.
     """
     _check_score(score)
     if score != "directional_min":

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifr.common.seeding import stream
 from ifr.faces.geometry import TEXELS
-from ifr.faces.head import load_head
+from ifr.faces.head_model import load_head
 from ifr.faces.paint import COLUMNS, ROWS, blob, linear, noise, polygon, soften, strokes
-from ifr.seeding import stream
 
 SKIN_TONES = linear(
     [

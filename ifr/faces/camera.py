@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
+from ifr.common.seeding import stream
 from ifr.faces.identity import Identity
 from ifr.faces.paint import linear
 from ifr.faces.shot import Camera, Light, Shot
-from ifr.seeding import stream
 
 # Directions in which the visible face looks on average: the exposure is metered on these.
 METER = np.array(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ifr.common.seeding import stream
 from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map
-from ifr.faces.head import load_head
+from ifr.faces.head_model import load_head
 from ifr.faces.identity import STYLES, Habit, Identity
 from ifr.faces.paint import linear, noise
 from ifr.faces.shade import BRIM, CURLS, LUMPS, STRANDS
 from ifr.faces.shot import Shot
-from ifr.seeding import stream
 
 # A person has a usual style and keeps to it in this share of the shots.
 FAITHFUL = 0.5
@@ -29,7 +29,7 @@ CLOTHES = linear(
 
 
 @dataclass(frozen=True, eq=False)
-class Wear:
+class Outfit:
     """Hair, hat and clothing of one shot."""
 
     style: str
@@ -138,7 +138,7 @@ def _lift(
     return (lift * head.skin).astype(np.float32)
 
 
-def dress(identity: Identity, shot: Shot) -> Wear:
+def sample_outfit(identity: Identity, shot: Shot) -> Outfit:
     """Draw how hair, hat and clothing are worn in a shot; each has a random stream of its own."""
     rng = stream(identity.seed, "faces/shot/hair", shot.index)
     style = _draw_style(rng, identity.habit)
@@ -157,7 +157,7 @@ def dress(identity: Identity, shot: Shot) -> Wear:
     hatline, hat_height, brim = _hatline(hats), hats.uniform(0.08, 0.13), bool(hats.random() < 0.4)
     density = {"bald": 0.0 if hats.random() < 0.5 else 0.3, "buzz": 0.72}.get(style, 1.0)
     colours = np.stack([identity.appearance.hair * np.exp(shade), hat_colour, cloth])
-    return Wear(
+    return Outfit(
         style=style,
         hat=hat,
         brim=brim,

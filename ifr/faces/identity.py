@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifr.common.seeding import stream
 from ifr.faces.appearance import Appearance, Character, paint_face
-from ifr.faces.head import Head, load_head
+from ifr.faces.head_model import Head, load_head
 from ifr.faces.raster import blend
-from ifr.seeding import stream
 
 # Standard deviation of every shape trait: 0.27 looks human, 0.42 gives caricatures.
 SHAPE_SD = 0.27

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ifr.common.seeding import stream
 from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map, tube
-from ifr.faces.head import load_head
+from ifr.faces.head_model import load_head
 from ifr.faces.identity import Identity
 from ifr.faces.paint import linear
 from ifr.faces.raster import compiled
 from ifr.faces.shade import FABRIC, FRAME, HAND, LENS
 from ifr.faces.shot import Shot
-from ifr.seeding import stream
 
 FRAMES = linear(
     [

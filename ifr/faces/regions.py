@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from ifr.faces.geometry import TEXELS
-from ifr.faces.head import load_head
+from ifr.faces.head_model import load_head
 from ifr.faces.paint import COLUMNS, ROWS, polygon
 from ifr.faces.shade import PARTS
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from ifr.faces import camera as film
 from ifr.faces.geometry import rotate
-from ifr.faces.hair import Wear, detail, dress
+from ifr.faces.hair import Outfit, detail, sample_outfit
 from ifr.faces.identity import Identity
 from ifr.faces.raster import rasterise
 from ifr.faces.regions import region_map
 from ifr.faces.scene import ALIGNED, SUPERSAMPLING, Scene, build_scene
-from ifr.faces.shade import BRIM, GLOSS, MATERIALS, Lamps, Look, Maps, Target, shade
+from ifr.faces.shade import BRIM, GLOSS, MATERIALS, Lights, Look, Maps, Target, shade
 from ifr.faces.shot import Light, Shot
 
 # Faces are rendered in worker processes, one per core: OpenCV's own threads only get in the way.
@@ -63,7 +63,7 @@ def _shadow_buffer(scene: Scene, to_light: np.ndarray, *, occluder: bool) -> np.
     return depth
 
 
-def _lamps(light: Light, scene: Scene) -> Lamps:
+def _lamps(light: Light, scene: Scene) -> Lights:
     """Return the lights with the shadow maps of the key light, which look along its direction."""
     key = light.directions[0]
     right = np.cross([0, 1, 0], key)
@@ -77,7 +77,7 @@ def _lamps(light: Light, scene: Scene) -> Lamps:
         depth = _shadow_buffer(scene, frame, occluder=False)
         if scene.first_occluder < len(scene.mesh.triangles):
             occluder_depth = _shadow_buffer(scene, frame, occluder=True)
-    return Lamps(
+    return Lights(
         directions=light.directions,
         intensities=light.intensities,
         sky=light.sky,
@@ -89,7 +89,7 @@ def _lamps(light: Light, scene: Scene) -> Lamps:
     )
 
 
-def _look(identity: Identity, shot: Shot, wear: Wear) -> Look:
+def _look(identity: Identity, shot: Shot, wear: Outfit) -> Look:
     """Return the colours and scalars of a person in a shot."""
     hair, hat, cloth = wear.colours
     return Look(
@@ -113,7 +113,7 @@ def _look(identity: Identity, shot: Shot, wear: Wear) -> Look:
 
 
 def _shade_passes(
-    identity: Identity, shot: Shot, wear: Wear, scene: Scene, size: int
+    identity: Identity, shot: Shot, wear: Outfit, scene: Scene, size: int
 ) -> list[Target]:
     """Return the shaded clean pass and, with an occluder, the occluded one, supersampled."""
     n = size * SUPERSAMPLING
@@ -207,7 +207,7 @@ def render(identity: Identity, shot: Shot, size: int = ALIGNED) -> Render:
             f"the shot was drawn for identity {shot.identity_seed}, not {identity.seed}; "
             "call draw_shot(identity.seed, ...)"
         )
-    wear = dress(identity, shot)
+    wear = sample_outfit(identity, shot)
     scene = build_scene(identity, shot, wear, size)
     passes = _shade_passes(identity, shot, wear, scene, size)
     image, occluder_mask, shadow_mask = _photograph(identity, shot, passes, scene, size)

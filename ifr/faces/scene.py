@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifr.faces.geometry import Sheet, rotate, rotation
-from ifr.faces.hair import Wear, hanging_hair, hat_brim
-from ifr.faces.head import Head, load_head
+from ifr.faces.hair import Outfit, hanging_hair, hat_brim
+from ifr.faces.head_model import Head, load_head
 from ifr.faces.identity import Identity
 from ifr.faces.occluders import build_occluder
 from ifr.faces.raster import vertex_normals
@@ -33,7 +33,7 @@ class Scene:
     landmark_nearness: np.ndarray  # (68,) 1 / distance
 
 
-def _pose_head(identity: Identity, shot: Shot, wear: Wear) -> tuple[np.ndarray, np.ndarray]:
+def _pose_head(identity: Identity, shot: Shot, wear: Outfit) -> tuple[np.ndarray, np.ndarray]:
     """Return the head with its expression, bare and with hair and hat lifted off the scalp."""
     head = load_head()
     bare = identity.vertices.copy()
@@ -79,7 +79,7 @@ def _project(
 
 
 def _join(
-    head: Head, lifted: np.ndarray, wear: Wear, sheets: list[Sheet], turn: np.ndarray
+    head: Head, lifted: np.ndarray, wear: Outfit, sheets: list[Sheet], turn: np.ndarray
 ) -> Mesh:
     """Return head and sheets as one mesh in camera axes."""
     vertices = np.concatenate([lifted] + [sheet.vertices for sheet in sheets]) - CENTRE
@@ -107,7 +107,7 @@ def _join(
     )
 
 
-def build_scene(identity: Identity, shot: Shot, wear: Wear, size: int) -> Scene:
+def build_scene(identity: Identity, shot: Shot, wear: Outfit, size: int) -> Scene:
     """Return the scene of a shot in the aligned frame.
 
     Args:

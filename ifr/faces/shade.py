@@ -74,7 +74,7 @@ class Look(NamedTuple):
     has_hat: bool
 
 
-class Lamps(NamedTuple):
+class Lights(NamedTuple):
     """Lights in camera axes, and the shadow maps of the first."""
 
     directions: np.ndarray  # (L, 3) float32
@@ -342,7 +342,7 @@ def shade(target, mesh, maps, look, lamps, table, first_occluder):
         mesh: ``Mesh``.
         maps: ``Maps``.
         look: ``Look``.
-        lamps: ``Lamps``.
+        lamps: ``Lights``.
         table: (MATERIALS, 6) float32.
         first_occluder: int.
     """

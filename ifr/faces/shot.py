@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ifr.faces.head import load_head
+from ifr.common.seeding import stream
+from ifr.faces.head_model import load_head
 from ifr.faces.identity import check_seed
-from ifr.seeding import stream
 
 OCCLUDERS = ("none", "sunglasses", "eyeglasses", "scarf", "mask", "hand")
 YAWS = ("mixed", "frontal", "wide")

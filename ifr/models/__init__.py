@@ -5,24 +5,24 @@ from ifr.models.build import build_model
 from ifr.models.casianet import EXTRACTOR, CasiaNet
 from ifr.models.facenet import InterpretableFaceNet
 from ifr.models.heads import MarginHead, make_head
-from ifr.models.hypercolumn import Hypercolumn
+from ifr.models.hypercolumn import HypercolumnFilters
 from ifr.models.iresnet import IResNet50
-from ifr.models.layers import ConvUnit, kept_per_map, large_magnitude_filter, unit_columns
+from ifr.models.layers import ConvBNELU, l2_normalize_channels, large_magnitude_filter, num_kept
 from ifr.models.state import load_weights
 
 __all__ = [
     "EXTRACTOR",
     "CasiaNet",
-    "ConvUnit",
-    "Hypercolumn",
+    "ConvBNELU",
+    "HypercolumnFilters",
     "IResNet50",
     "InterpretableFaceNet",
     "MarginHead",
     "TorchvisionBackbone",
     "build_model",
-    "kept_per_map",
+    "l2_normalize_channels",
     "large_magnitude_filter",
     "load_weights",
     "make_head",
-    "unit_columns",
+    "num_kept",
 ]

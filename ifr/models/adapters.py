@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from ifr.models.hypercolumn import Hypercolumn
+from ifr.models.hypercolumn import HypercolumnFilters
 from ifr.models.state import load_weights
 from ifr.profiles import PAPER_FILTERS
 
@@ -61,10 +61,13 @@ class TorchvisionBackbone(nn.Module):
         self.layers = _layers(name, network, layers)
         self.num_filters = num_filters
         self.trunk = create_feature_extractor(network, {node: node for node in self.layers})
-        self.hypercolumn = Hypercolumn(
-            self._channels(), num_filters, part_channels=part_channels,
-            normalise_parts=normalise_parts, response_norm=response_norm,
-        )  # fmt: skip
+        self.hypercolumn = HypercolumnFilters(
+            self._channels(),
+            num_filters,
+            part_channels=part_channels,
+            normalise_parts=normalise_parts,
+            response_norm=response_norm,
+        )
 
     @property
     def filters(self) -> torch.Tensor:

@@ -4,17 +4,26 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ifr.models.layers import ConvUnit, unit_columns
+from ifr.models.layers import ConvBNELU, l2_normalize_channels
 from ifr.profiles import PAPER_FILTERS
 
 # Table 1, the feature extractor: name -> (output channels, stride). None stands for K.
 EXTRACTOR: dict[str, tuple[int | None, int]] = {
-    "conv11": (32, 1), "conv12": (64, 1),
-    "conv21": (64, 2), "conv22": (64, 1), "conv23": (128, 1),
-    "conv31": (128, 2), "conv32": (96, 1), "conv33": (192, 1),
-    "conv41": (192, 2), "conv42": (128, 1), "conv43": (256, 1),
-    "conv51": (256, 2), "conv52": (160, 1), "conv53": (None, 1),
-}  # fmt: skip
+    "conv11": (32, 1),
+    "conv12": (64, 1),
+    "conv21": (64, 2),
+    "conv22": (64, 1),
+    "conv23": (128, 1),
+    "conv31": (128, 2),
+    "conv32": (96, 1),
+    "conv33": (192, 1),
+    "conv41": (192, 2),
+    "conv42": (128, 1),
+    "conv43": (256, 1),
+    "conv51": (256, 2),
+    "conv52": (160, 1),
+    "conv53": (None, 1),
+}
 PART_CHANNELS = 192  # of each of the three parts of the hypercolumn Φ
 
 
@@ -61,21 +70,21 @@ class CasiaNet(nn.Module):
         inputs = 3
         for name, (_, stride) in EXTRACTOR.items():
             last = name == "conv53"  # released: neither batch norm nor ELU after conv53
-            unit = ConvUnit(
+            unit = ConvBNELU(
                 inputs,
                 channels[name],
                 stride=stride,
                 norm=not last,
                 activation=not last,
-                new=False,
+                init=False,
             )
             self.add_module(name, unit)
             inputs = channels[name]
         part = _scaled(PART_CHANNELS, width, num_filters)
-        self.conv44 = ConvUnit(channels["conv43"], part, kernel=1)
-        self.conv54 = ConvUnit(channels["conv53"], part, kernel=1)
+        self.conv44 = ConvBNELU(channels["conv43"], part, kernel=1)
+        self.conv54 = ConvBNELU(channels["conv53"], part, kernel=1)
         columns = channels["conv33"] + 2 * part
-        self.psi = ConvUnit(columns, num_filters, norm=response_norm, activation=False)
+        self.psi = ConvBNELU(columns, num_filters, norm=response_norm, activation=False)
 
     extractor = frozenset(EXTRACTOR)
 
@@ -104,7 +113,7 @@ class CasiaNet(nn.Module):
         """Return Φ(I), (N, 576, H/4, W/4) at width 1: conv33, conv44 and conv54 side by side."""
         parts = self.parts(images)
         if self.normalise_parts:
-            parts = tuple(unit_columns(part) for part in parts)
+            parts = tuple(l2_normalize_channels(part) for part in parts)
         return torch.cat(parts, dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

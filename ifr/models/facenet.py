@@ -19,7 +19,7 @@ class InterpretableFaceNet(nn.Module):
             names of its modules before the hypercolumn.
         rate: LMF rate d %, as a share; 0 leaves the maps as they are (the base network).
         num_classes: identities of the classifier; None for a network without one.
-        dropout: share of feature elements dropped before the classifier while training (released:
+        dropout: share of feature elements dropout_mask before the classifier while training (released:
             keep probability 0.6).
         feature_scale: factor on the feature before the classifier. The paper has none (1); the mean
             of a filtered map is small, and a factor above 1 spares new classifier weights the
@@ -63,32 +63,32 @@ class InterpretableFaceNet(nn.Module):
         """Return ψ(I) before LMF, (N, K, h, w)."""
         return self.backbone(images)
 
-    def filtered(self, images: torch.Tensor) -> torch.Tensor:
+    def lmf_response(self, images: torch.Tensor) -> torch.Tensor:
         """Return LMF(ψ(I)), (N, K, h, w)."""
         return large_magnitude_filter(self.response(images), self.rate)
 
-    def pool(self, response: torch.Tensor) -> torch.Tensor:
+    def pool_lmf(self, response: torch.Tensor) -> torch.Tensor:
         """Return f from ψ: LMF, then the mean over the map, (N, K) in fp32 or better."""
         filtered = large_magnitude_filter(response, self.rate)
         return filtered.mean(dim=(2, 3), dtype=at_least_fp32(filtered.dtype))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the face representation f(I), (N, K)."""
-        return self.pool(self.response(images))
+        return self.pool_lmf(self.response(images))
 
     def classify(
         self,
         features: torch.Tensor,
         labels: torch.Tensor | None = None,
         *,
-        dropped: torch.Tensor | None = None,
+        dropout_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return identity logits (N, classes); both branches share these weights (Eq. 3 and 5).
 
         Args:
             features: (N, K).
             labels: (N,), where a margin head is to make them harder; softmax takes no notice.
-            dropped: (N, K) factors of dropout that the caller drew, in place of a draw here.
+            dropout_mask: (N, K) factors of dropout that the caller drew, in place of a draw here.
 
         Raises:
             ValueError: if the network was built without ``num_classes``.
@@ -96,7 +96,7 @@ class InterpretableFaceNet(nn.Module):
         if self.classifier is None:
             raise ValueError("this network has no classifier: build it with num_classes=...")
         scaled = features * self.feature_scale
-        scaled = self.dropout(scaled) if dropped is None else scaled * dropped
+        scaled = self.dropout(scaled) if dropout_mask is None else scaled * dropout_mask
         return self.classifier(scaled, labels)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ifr.models.layers import at_least_fp32, draw_weights
+from ifr.models.layers import at_least_fp32, init_truncated_normal_
 
 MARGINS = {"arcface": 0.5, "cosface": 0.35}  # radians; cosine. The papers' own on large sets
 HEADS = ("softmax", *MARGINS)
@@ -17,7 +17,7 @@ class SoftmaxHead(nn.Linear):
 
     def __init__(self, features: int, classes: int):
         super().__init__(features, classes)
-        draw_weights(self)
+        init_truncated_normal_(self)
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return logits (N, classes) of features (N, K)."""

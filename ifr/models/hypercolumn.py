@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ifr.models.layers import ConvUnit, unit_columns
+from ifr.models.layers import ConvBNELU, l2_normalize_channels
 
 
-class Hypercolumn(nn.Module):
+class HypercolumnFilters(nn.Module):
     """Three feature maps side by side at the size of the first, then the filters Ψ: ψ(I).
 
     Each map goes through a 1×1 convolution, is upsampled to the size of the first map, then batch
@@ -43,8 +43,8 @@ class Hypercolumn(nn.Module):
                 f"{tuple(channels)}, num_filters {num_filters}, part_channels {part_channels}"
             )
         self.normalise_parts = normalise_parts
-        self.parts = nn.ModuleList(ConvUnit(count, part_channels, kernel=1) for count in channels)
-        self.psi = ConvUnit(3 * part_channels, num_filters, norm=response_norm, activation=False)
+        self.parts = nn.ModuleList(ConvBNELU(count, part_channels, kernel=1) for count in channels)
+        self.psi = ConvBNELU(3 * part_channels, num_filters, norm=response_norm, activation=False)
 
     @property
     def filters(self) -> torch.Tensor:
@@ -59,5 +59,5 @@ class Hypercolumn(nn.Module):
             for unit, one in zip(self.parts, maps, strict=True)
         ]
         if self.normalise_parts:
-            columns = [unit_columns(column) for column in columns]
+            columns = [l2_normalize_channels(column) for column in columns]
         return self.psi(torch.cat(columns, dim=1))

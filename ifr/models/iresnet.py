@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ifr.models.hypercolumn import Hypercolumn
+from ifr.models.hypercolumn import HypercolumnFilters
 from ifr.models.state import require_same
 
 STAGES = (3, 4, 14, 3)  # residual blocks of each stage of the 50-layer network
@@ -87,10 +87,13 @@ class IResNet50(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, 0.1)  # as ArcFace draws them
-        self.hypercolumn = Hypercolumn(
-            [WIDTHS[stage] for stage in TAPPED], num_filters, part_channels=part_channels,
-            normalise_parts=normalise_parts, response_norm=response_norm,
-        )  # fmt: skip
+        self.hypercolumn = HypercolumnFilters(
+            [WIDTHS[stage] for stage in TAPPED],
+            num_filters,
+            part_channels=part_channels,
+            normalise_parts=normalise_parts,
+            response_norm=response_norm,
+        )
 
     @property
     def filters(self) -> torch.Tensor:

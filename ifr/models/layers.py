@@ -10,7 +10,7 @@ INITIAL_STD = 0.02  # of new weights, Sec. 3.3
 NORM_EPS = 1e-6  # a hypercolumn part shorter than this is divided by this instead
 
 
-def kept_per_map(height: int, width: int, rate: float) -> int:
+def num_kept(height: int, width: int, rate: float) -> int:
     """Return how many responses of a map LMF keeps: ``round((1 - rate) * height * width)``.
 
     Raises:
@@ -52,7 +52,7 @@ def large_magnitude_filter(response: torch.Tensor, rate: float = PAPER_LMF_RATE)
     keeps 24, and so do we; pass ``rate=1 - 23 / 576`` to match the released code.
     """
     _require_maps(response, "response")
-    keep = kept_per_map(*response.shape[2:], rate)
+    keep = num_kept(*response.shape[2:], rate)
     maps = response.flatten(2)  # (N, K, H*W)
     if keep == maps.shape[-1]:
         return response
@@ -80,7 +80,7 @@ def _largest(magnitude: torch.Tensor, keep: int) -> torch.Tensor:
     return key >= threshold
 
 
-class ConvUnit(nn.Module):
+class ConvBNELU(nn.Module):
     """Convolution, batch norm (released: decay 0.9, eps 1e-5) and ELU, each but the first optional.
 
     Args:
@@ -92,7 +92,7 @@ class ConvUnit(nn.Module):
         activation: whether ELU follows.
         new: draw the weights as the paper draws its new layers, from a truncated normal of standard
             deviation 0.02. The paper takes its extractor over from a trained network; where ours is
-            trained from nothing, torch's own (Kaiming) weights learn faster: ``new=False``.
+            trained from nothing, torch's own (Kaiming) weights learn faster: ``init=False``.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class ConvUnit(nn.Module):
         stride: int = 1,
         norm: bool = True,
         activation: bool = True,
-        new: bool = True,
+        init: bool = True,
     ):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
         # Torch's momentum is the share of the new batch: 1 - decay.
         self.norm = nn.BatchNorm2d(outputs, eps=1e-5, momentum=0.1) if norm else None
         self.activation = activation
-        if new:
-            draw_weights(self.conv)
+        if init:
+            init_truncated_normal_(self.conv)
 
     def forward(self, maps: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
         """Apply the unit to (N, C, H, W); with ``size``, upsample to it after the convolution."""
@@ -124,13 +124,13 @@ class ConvUnit(nn.Module):
         return F.elu(maps, inplace=True) if self.activation else maps
 
 
-def unit_columns(maps: torch.Tensor) -> torch.Tensor:
+def l2_normalize_channels(maps: torch.Tensor) -> torch.Tensor:
     """L2-normalise (N, C, H, W) along the channels, the norm in fp32; a zero column stays 0."""
     norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=at_least_fp32(maps.dtype))
     return maps * norm.clamp_min(NORM_EPS).reciprocal().to(maps.dtype)
 
 
-def draw_weights(layer: nn.Conv2d | nn.Linear) -> None:
+def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
     """Draw new weights from a normal of std 0.02, truncated at two of it (Sec. 3.3); bias 0."""
     nn.init.trunc_normal_(layer.weight, std=INITIAL_STD, a=-2 * INITIAL_STD, b=2 * INITIAL_STD)
     if layer.bias is not None:

@@ -13,11 +13,13 @@ import numpy as np
 import psutil
 import torch
 
-from ifr import mesh, preprocess, seeding
+from ifr import mesh
+from ifr.common import seeding
 from ifr.datasets import FaceSet
 from ifr.landmarks import check_landmarks
+from ifr.models import inputs as preprocess
+from ifr.models.inputs import offset_range, to_network, to_network_points
 from ifr.occlusion import draw_noise, draw_rectangle, occlude
-from ifr.preprocess import offset_range, to_network, to_network_points
 from ifr.profiles import Variant
 
 RESIDENT_SHARE = 0.25  # of the free memory; a larger set stays on disk
@@ -25,7 +27,7 @@ AHEAD = 2  # batches read from disk before they are asked for
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShard:
     """The part of every batch that one process computes: ``rank`` of ``world`` equal parts."""
 
     rank: int = 0
@@ -46,10 +48,12 @@ class Share:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
-WHOLE = Share()
+FULL_BATCH = RankShard()
 
 
-def batches(count: int, batch: int, steps: int, seed: int, first: int = 0) -> Iterator[np.ndarray]:
+def batch_indices(
+    count: int, batch: int, steps: int, seed: int, first: int = 0
+) -> Iterator[np.ndarray]:
     """Yield the indices of each batch from step ``first`` on; every epoch is a new permutation."""
     per_epoch = count // batch
     if per_epoch == 0:
@@ -118,8 +122,8 @@ class Batcher:
         self.variant, self.size, self.seed, self.device = variant, size, seed, device
         self.flip = flip
 
-    def each(
-        self, order: Iterable[np.ndarray], first: int = 0, share: Share = WHOLE
+    def iterate(
+        self, order: Iterable[np.ndarray], first: int = 0, share: RankShard = FULL_BATCH
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the share of each batch of the order; faces on disk are read ahead by a thread."""
         if self.images is not None:
@@ -141,7 +145,7 @@ class Batcher:
         self,
         indices: np.ndarray,
         step: int,
-        share: Share = WHOLE,
+        share: RankShard = FULL_BATCH,
         pixels: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the share of a batch: images (n or 2n, 3, size, size), clean first, labels (n,).
@@ -196,13 +200,15 @@ class Batcher:
             images, points, rectangle, mesh=self.mesh, fill=fill, noise=noise, check=False
         )[0]
 
-    def dropped(self, count: int, width: int, rate: float, step: int, share: Share) -> torch.Tensor:
+    def dropout_mask(
+        self, count: int, width: int, rate: float, step: int, share: RankShard
+    ) -> torch.Tensor:
         """Return the dropout factors of a share of a batch: 0, or 1 / (1 - rate).
 
         Args:
             count: N faces in the whole batch.
             width: K.
-            rate: share of elements dropped.
+            rate: share of elements dropout_mask.
             step: which names the draw.
             share: which n of the N.
 

@@ -18,18 +18,23 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save(path: Path, state: dict, progress: Progress, facts: dict) -> None:
+def save(path: Path, state: dict, progress: Progress, config: dict) -> None:
     """Write a checkpoint under a temporary name, then rename it into place.
 
     Args:
         path: of the checkpoint.
         state: what has a ``state_dict``, by name.
         progress: so far.
-        facts: all that decides the weights; compared when training goes on.
+        config: all that decides the weights; compared when training goes on.
     """
     saved = {name: part.state_dict() for name, part in state.items()}
-    saved |= dict(version=VERSION, facts=facts, step=progress.step, seconds=progress.seconds,
-                  history=progress.history)  # fmt: skip
+    saved |= dict(
+        version=VERSION,
+        config=config,
+        step=progress.step,
+        seconds=progress.seconds,
+        history=progress.history,
+    )
     temporary = path.with_name(path.name + ".partial")
     with open(temporary, "wb") as file:
         torch.save(saved, file)
@@ -38,13 +43,13 @@ def save(path: Path, state: dict, progress: Progress, facts: dict) -> None:
     os.replace(temporary, path)
 
 
-def resume(path: Path | None, state: dict, facts: dict, device: torch.device) -> Progress:
+def resume(path: Path | None, state: dict, config: dict, device: torch.device) -> Progress:
     """Load a checkpoint, if there is one, into the parts of a state.
 
     Args:
         path: of the checkpoint, or None.
         state: what has a ``load_state_dict``, by name.
-        facts: what the checkpoint must have been made for.
+        config: what the checkpoint must have been made for.
         device: where tensors go.
 
     Raises:
@@ -60,7 +65,7 @@ def resume(path: Path | None, state: dict, facts: dict, device: torch.device) ->
         raise ValueError(f"{path} is no checkpoint ({error}); delete it to begin anew") from error
     if not known:
         raise ValueError(f"{path} is of another version of ifr; delete it to begin anew")
-    different = differences(saved["facts"], facts)
+    different = differences(saved["config"], config)
     if different:
         raise ValueError(
             f"{path} was made for another run: {'; '.join(different)}; delete it to begin anew, or "

@@ -15,16 +15,16 @@ from lightning.fabric import Fabric
 from torch import nn
 from tqdm.auto import tqdm
 
+from ifr.common.errors import OutOfTime, Stopped
 from ifr.datasets import FaceSet
-from ifr.errors import OutOfTime, Stopped
 from ifr.models import InterpretableFaceNet
 from ifr.profiles import PRETRAIN, Profile, Variant
-from ifr.training.batches import WHOLE, Batcher, Share, batches
+from ifr.training.batches import FULL_BATCH, Batcher, RankShard, batch_indices
 from ifr.training.checkpoint import Progress, resume, save
-from ifr.training.facts import training_facts, weights_digest
+from ifr.training.config import training_config, weights_digest
 from ifr.training.interrupts import Interrupts
-from ifr.training.objective import Objective
-from ifr.training.setup import make_fabric, make_optimiser, network_of
+from ifr.training.setup import build_network, make_fabric, make_optimiser
+from ifr.training.step import TrainingStep
 
 LOG_EVERY = 10  # steps between two rows of the history, and two looks at the clock
 BATCH_NORM_FACES = 512  # faces the batch-norm statistics are set on after training
@@ -38,7 +38,7 @@ def train(
     seed: int = 0,
     start: dict[str, torch.Tensor] | None = None,
     checkpoint: Path | None = None,
-    facts: dict | None = None,
+    config: dict | None = None,
     progress: bool = True,
     fabric: Fabric | None = None,
     deadline: float | None = None,
@@ -48,7 +48,7 @@ def train(
 
     With several processes each computes its share of every batch; gradients are averaged, τ is that
     of the whole batch, and on GPUs batch norm uses the whole batch's statistics, too. On CPU
-    each process normalises by its own share (see ``fixed_norm``).
+    each process normalises by its own share (see ``freeze_bn``).
 
     Args:
         variant: which losses.
@@ -58,7 +58,7 @@ def train(
         start: state of a trained network whose feature extractor (conv11 to conv53) is taken over;
             the layers after it are new (Sec. 3.3). None trains everything from random weights.
         checkpoint: file to continue from and to save to; None keeps nothing.
-        facts: what decides the weights, kept with the checkpoint and compared on going on; those of
+        config: what decides the weights, kept with the checkpoint and compared on going on; those of
             these arguments if None.
         progress: show a progress bar with the loss parts, images/s and the time left.
         fabric: launched already; one device if None.
@@ -74,9 +74,9 @@ def train(
     settings = profile.optimisation
     steps = settings.pretrain_steps if variant.name == PRETRAIN.name else settings.steps
     fabric = fabric or make_fabric(settings.precision)
-    share = Share(fabric.global_rank, fabric.world_size)
+    share = RankShard(fabric.global_rank, fabric.world_size)
     share.of(settings.batch)
-    model = network_of(profile, variant, int(data.identity.max()) + 1, seed)
+    model = build_network(profile, variant, int(data.identity.max()) + 1, seed)
     if start is not None:
         model.load_extractor(start)
     module, wrapped, optimiser, schedule = _prepare(model, variant, profile, fabric, steps)
@@ -84,26 +84,34 @@ def train(
         data, variant, profile.network.input_size, seed, fabric.device, flip=settings.flip
     )
     state = dict(model=model, optimiser=optimiser, schedule=schedule)
-    if facts is None:
-        facts = training_facts(profile, variant, seed, data, start and weights_digest(start))
-    done = resume(checkpoint, state, facts, fabric.device)
+    if config is None:
+        config = training_config(profile, variant, seed, data, start and weights_digest(start))
+    done = resume(checkpoint, state, config, fabric.device)
     first, began, last_save = done.step, time.monotonic() - done.seconds, time.monotonic()
 
     def keep() -> None:
         done.seconds = time.monotonic() - began
         if checkpoint is not None and fabric.is_global_zero:
-            save(checkpoint, state, done, facts)
+            save(checkpoint, state, done, config)
 
-    bar = tqdm(total=steps, initial=first, desc=variant.name, unit="step", mininterval=1.0,
-               disable=not (progress and fabric.is_global_zero))  # fmt: skip
-    order = batches(len(data), settings.batch, steps, seed, first)
+    bar = tqdm(
+        total=steps,
+        initial=first,
+        desc=variant.name,
+        unit="step",
+        mininterval=1.0,
+        disable=not (progress and fabric.is_global_zero),
+    )
+    order = batch_indices(len(data), settings.batch, steps, seed, first)
     with bar, Interrupts() as asked:
-        for images, labels in batch.each(order, first, share):
-            dropped = None
+        for images, labels in batch.iterate(order, first, share):
+            dropout_mask = None
             if settings.dropout:
                 width = profile.network.filters
-                dropped = batch.dropped(settings.batch, width, settings.dropout, done.step, share)
-            parts = module(images, labels, dropped)
+                dropout_mask = batch.dropout_mask(
+                    settings.batch, width, settings.dropout, done.step, share
+                )
+            parts = module(images, labels, dropout_mask)
             optimiser.zero_grad(set_to_none=True)
             fabric.backward(sum(parts.values()))
             wrapped.step()
@@ -128,28 +136,31 @@ def train(
                     f"{why} training {variant.name!r}: step {done.step} of {steps} is saved; run "
                     "the same command again to go on"
                 )
-    if not settings.fixed_norm:
-        _settle_batch_norm(model, batch, fabric, settings.batch)
+    if not settings.freeze_bn:
+        recompute_bn_statistics(model, batch, fabric, settings.batch)
     done.seconds = time.monotonic() - began
     return model.cpu().eval(), done
 
 
-def _prepare(model: InterpretableFaceNet, variant: Variant, profile: Profile, fabric: Fabric,
-             steps: int):  # fmt: skip
+def _prepare(
+    model: InterpretableFaceNet, variant: Variant, profile: Profile, fabric: Fabric, steps: int
+):
     """Return the objective and the optimiser as Fabric runs them, the optimiser, its schedule."""
     settings = profile.optimisation
     alone = fabric.world_size == 1
     if not alone and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.to(fabric.device, memory_format=torch.channels_last).train()
-    if settings.fixed_norm:
+    if settings.freeze_bn:
         for module in _norms(model):
             module.eval()
     optimiser, schedule = make_optimiser(model, settings, steps)
     if settings.compile:
         model.backbone.compile()
-    across: Callable | None = None if alone else lambda x: fabric.all_reduce(x, reduce_op="mean")
-    module, wrapped = fabric.setup(Objective(model, variant, across), optimiser)
+    all_reduce_mean: Callable | None = (
+        None if alone else lambda x: fabric.all_reduce(x, reduce_op="mean")
+    )
+    module, wrapped = fabric.setup(TrainingStep(model, variant, all_reduce_mean), optimiser)
     return module, wrapped, optimiser, schedule
 
 
@@ -158,7 +169,7 @@ def _norms(model: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def _settle_batch_norm(model: nn.Module, batch: Batcher, fabric: Fabric, size: int) -> None:
+def recompute_bn_statistics(model: nn.Module, batch: Batcher, fabric: Fabric, size: int) -> None:
     """Set the batch-norm statistics to the mean over training batches at the final weights.
 
     Every process does all of it, on the same faces, so that all end with the same numbers.
@@ -170,7 +181,7 @@ def _settle_batch_norm(model: nn.Module, batch: Batcher, fabric: Fabric, size: i
         module.momentum = None  # a plain average over the batches that follow
     count = len(batch.labels)
     steps = max(1, min(BATCH_NORM_FACES, count) // size)
-    for images, _ in batch.each(batches(count, size, steps, batch.seed), share=WHOLE):
+    for images, _ in batch.iterate(batch_indices(count, size, steps, batch.seed), share=FULL_BATCH):
         with fabric.autocast():
             model.response(images)
     for module, momentum in zip(norms, momenta, strict=True):

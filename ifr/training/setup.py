@@ -6,20 +6,13 @@ import os
 import torch
 from lightning.fabric import Fabric
 
-from ifr import seeding
+from ifr.common import seeding
+from ifr.common.hardware import computes_in_bfloat16
 from ifr.models import InterpretableFaceNet, build_model
 from ifr.profiles import Optimisation, Profile, Variant
 
 
-def computes_in_bfloat16() -> bool:
-    """Return whether this machine's arithmetic units take bf16, so that autocast pays."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
-def precision_of(choice: str) -> str:
+def fabric_precision(choice: str) -> str:
     """Return Fabric's name of a precision: ``auto``, ``fp64``, ``fp32`` or ``bf16``.
 
     Raises:
@@ -57,23 +50,35 @@ def make_fabric(
     if accelerator != "cpu" and cards and devices > cards:
         raise ValueError(f"{devices} devices are asked for, this machine has {cards} GPUs")
     return Fabric(
-        accelerator=accelerator, devices=devices, num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto", precision=precision_of(precision),
-    )  # fmt: skip
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=fabric_precision(precision),
+    )
 
 
 def network_settings(profile: Profile, variant: Variant, classes: int) -> dict:
     """Return the arguments of ``build_model`` for a variant: what a checkpoint needs to be read."""
     network, settings = profile.network, profile.optimisation
     return dict(
-        backbone=network.backbone, layers=network.layers, num_filters=network.filters,
-        width=network.width, rate=variant.lmf_rate, num_classes=classes, head=network.head,
-        margin=network.margin, head_scale=network.head_scale, dropout=settings.dropout,
+        backbone=network.backbone,
+        layers=network.layers,
+        num_filters=network.filters,
+        width=network.width,
+        rate=variant.lmf_rate,
+        num_classes=classes,
+        head=network.head,
+        margin=network.margin,
+        head_scale=network.head_scale,
+        dropout=settings.dropout,
         feature_scale=settings.feature_scale,
-    )  # fmt: skip
+    )
 
 
-def network_of(profile: Profile, variant: Variant, classes: int, seed: int) -> InterpretableFaceNet:
+def build_network(
+    profile: Profile, variant: Variant, classes: int, seed: int
+) -> InterpretableFaceNet:
     """Build the network of a variant with its initial weights drawn from the named stream."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.stream_seed(seed, "training/initial weights"))

@@ -12,13 +12,13 @@ from lightning.fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ifr import paths
+from ifr.common import paths
 from ifr.datasets import FaceSet
 from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.profiles import PRETRAIN, Profile, Variant, get_variant
-from ifr.training.facts import training_facts, training_key
+from ifr.training.config import training_config, training_key
 from ifr.training.loop import train
-from ifr.training.setup import make_fabric, network_of, network_settings
+from ifr.training.setup import build_network, make_fabric, network_settings
 
 
 @dataclass(frozen=True)
@@ -69,25 +69,33 @@ def train_or_load(
     if variant != PRETRAIN:
         base = train_or_load(PRETRAIN, profile, data, **begin)
         start, start_key = base.model.state_dict(), base.key
-    facts = training_facts(profile, variant, seed, data, start_key)
+    config = training_config(profile, variant, seed, data, start_key)
     key = training_key(profile, variant, seed, data, start_key)
     folder = paths.models() / f"{profile.name}-{variant.name}-seed{seed}-{key}"
     weights, record = folder / "weights.safetensors", folder / "training.json"
     classes = int(data.identity.max()) + 1
     if record.exists():
-        return replace(_load(folder, network_of(profile, variant, classes, seed)), key=key)
+        return replace(_load(folder, build_network(profile, variant, classes, seed)), key=key)
     paths.require_writable(folder)
     checkpoint = folder / "checkpoint.pt"
-    model, done = train(variant, profile, data, start=start, checkpoint=checkpoint, facts=facts,
-                        **begin)  # fmt: skip
+    model, done = train(
+        variant, profile, data, start=start, checkpoint=checkpoint, config=config, **begin
+    )
     if fabric.is_global_zero:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         save_file(state, weights.with_suffix(".partial"))
         os.replace(weights.with_suffix(".partial"), weights)
-        known = dict(variant=variant.name, key=key, seed=seed, seconds=done.seconds,
-                     data=data.fingerprint, start=start_key,
-                     network=network_settings(profile, variant, classes),
-                     input_size=profile.network.input_size, history=done.history)  # fmt: skip
+        known = dict(
+            variant=variant.name,
+            key=key,
+            seed=seed,
+            seconds=done.seconds,
+            data=data.fingerprint,
+            start=start_key,
+            network=network_settings(profile, variant, classes),
+            input_size=profile.network.input_size,
+            history=done.history,
+        )
         record.with_suffix(".partial").write_text(json.dumps(known))
         os.replace(record.with_suffix(".partial"), record)
         checkpoint.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What people touch: the explorer and the course."""

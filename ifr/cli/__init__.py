@@ -1,0 +1,1 @@
+"""The ``ifr`` command."""

@@ -1,0 +1,134 @@
+"""The commands on photographs: ``ifr data check``, ``ifr data prepare`` and ``ifr protocol``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+FORMAT = Annotated[str, typer.Argument(help="folder, recordio, lfw, lfw-bin, ijba, ijbc or ar.")]
+PLACE = Annotated[Path, typer.Argument(help="The data set: its folder, or its file.")]
+app = typer.Typer(no_args_is_help=True, help="Read photographs: check and prepare data sets.")
+
+
+@app.command()
+def check(
+    name: FORMAT,
+    path: PLACE,
+    decode: Annotated[bool, typer.Option(help="Decode every image to find broken ones.")] = True,
+    every: Annotated[bool, typer.Option("--all", help="List every problem.")] = False,
+) -> None:
+    """Count what is there, compare with what was published, list what is missing and its cost."""
+    from ifr.datasets.check import check as run_check
+
+    found = run_check(name, path, decode=decode)
+    print(f"compared with {found.release}" if found.release else "no published set to compare with")
+    for row in found.counts.itertuples():
+        published = "" if np.isnan(row.published) else f"  of {int(row.published):,} published"
+        print(f"  {row.what:14} {row.found:>12,}{published}")
+    if found.decoded is None:
+        print("  images were not decoded: broken ones are not found")
+    if not found.problems:
+        print("no problem found")
+    for row in found.summary().itertuples():
+        print(f"{row.kind}: {row.count:,}, such as {row.example}: {row.impact}")
+    if every:
+        for problem in found.problems:
+            print(f"  {problem.kind}\t{problem.where}\t{problem.impact}")
+
+
+@app.command()
+def prepare(
+    name: FORMAT,
+    path: PLACE,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="68 landmarks of each image: .npz, .csv, or .pts files.")
+    ] = None,
+    detect: Annotated[
+        bool, typer.Option(help="Find landmarks with dlib (needs the extra ifr[landmarks]).")
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="five or all (68) points, or none: already aligned to 112x112.")
+    ] = "five",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the result; default data/.")] = None,
+) -> None:
+    """Align every face to 112x112 and keep them as one memory-mapped set; goes on after a stop."""
+    from ifr.common import paths
+    from ifr.datasets.check import read
+    from ifr.datasets.prepare import prepare as run_prepare
+    from ifr.datasets.readers.landmark_files import read_landmarks
+    from ifr.datasets.remap import ROW
+
+    reading = read(name, path)
+    given = None if landmarks is None else read_landmarks(landmarks, reading.faces)
+    if given is not None and given.unmatched:
+        print(
+            f"{len(given.unmatched)} landmarks are of images not there, "
+            f"such as {given.unmatched[0]}"
+        )
+    attributes = reading.faces.attributes | {ROW: np.arange(len(reading.faces))}
+    reading = replace(reading, faces=replace(reading.faces, attributes=attributes))
+    done = run_prepare(
+        reading,
+        to or paths.data(),
+        name=path.stem if path.is_file() else path.resolve().name,
+        landmarks=given,
+        detect=detect,
+        method=method,
+        workers=workers,
+    )
+    print(f"{done.folder}: {done.kept:,} faces")
+    for reason, count in done.missed.items():
+        print(f"  left out, {reason}: {count:,}; {done.folder / 'missed.csv'} lists them")
+
+
+@app.command(name="fetch-lfw")
+def fetch_lfw(folder: Annotated[Path, typer.Argument(help="Where lfw_home/ is put.")]) -> None:
+    """Download LFW with scikit-learn (research use; read its terms first)."""
+    from ifr.datasets.readers.lfw import fetch_lfw as fetch
+
+    print(f"LFW is in {fetch(folder)}: ifr data check lfw {folder / 'lfw_home'}")
+
+
+def protocol(
+    name: Annotated[str, typer.Argument(help="lfw, lfw-bin, ijba, ijbc or ar.")],
+    path: PLACE,
+    faces: Annotated[Path, typer.Argument(help="The prepared set: what ifr data prepare made.")],
+    embedding: Annotated[
+        Path,
+        typer.Argument(help="A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."),
+    ],
+    occlusion: Annotated[
+        str, typer.Option(help="none, synthetic (warped masks) or natural (the occluded subset).")
+    ] = "none",
+    mirror: Annotated[bool, typer.Option(help="Add the feature of the mirrored face.")] = False,
+    score: Annotated[
+        str | None, typer.Option(help="Of two templates: directional_min, media or mean_cosine.")
+    ] = None,
+    interpolate: Annotated[
+        str, typer.Option(help="How TAR at FAR is read: none, nearest or linear.")
+    ] = "none",
+    missing_flag: Annotated[
+        str, typer.Option(help="IJB-A: a missing visibility flag counts as visible or occluded.")
+    ] = "visible",
+    save: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+) -> None:
+    """Test any embedding by a data set's own protocol."""
+    from ifr.evaluation.protocols.run import run_protocol
+
+    table = run_protocol(
+        name,
+        path,
+        faces,
+        embedding,
+        occlusion=occlusion,
+        mirror=mirror,
+        score=score,
+        interpolate=interpolate,
+        missing_flag=missing_flag,
+    )
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    if save is not None:
+        table.to_csv(save, index=False, float_format="%.6g")

@@ -1,0 +1,68 @@
+"""What this machine has and what is in place: the facts to look at before a run or a bug report."""
+
+import platform
+import shutil
+from importlib import metadata
+
+import psutil
+import torch
+
+from ifr import __version__
+from ifr.common import paths
+from ifr.common.hardware import computes_in_bfloat16, usable_cores
+from ifr.datasets import load_set
+from ifr.datasets.photographs import find_folders
+from ifr.datasets.rendered import plan_sets, set_folder
+from ifr.experiment.batch import PACKAGES
+from ifr.profiles import PROFILES
+
+GIB = 2**30
+
+
+def report() -> list[tuple[str, str]]:
+    """Return (what, found) lines on the machine, the packages, the data sets and the runs."""
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(paths.home())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
+    lines = [
+        ("ifr", __version__),
+        ("Python", platform.python_version()),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("cores", str(usable_cores())),
+        ("bf16 arithmetic", "yes" if computes_in_bfloat16() else "no, fp32 is used"),
+        ("GPU", gpu),
+        ("memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"),
+        ("disk", f"{disk.free / GIB:.1f} GiB free at {paths.home()}"),
+    ]
+    lines += [(f"package {name}", _version(name)) for name in PACKAGES]
+    lines.append(("photographs", _photographs_state()))
+    for profile in PROFILES.values():
+        specs = plan_sets(profile.faces) if profile.faces else []
+        lines += [(f"data {profile.name}", _set_state(spec)) for spec in specs]
+        done = (paths.results(profile.name) / "manifest.json").exists()
+        lines.append((f"run {profile.name}", "finished" if done else "not run yet"))
+    return lines
+
+
+def _photographs_state() -> str:
+    try:
+        lfw, training = find_folders(paths.real_faces())
+    except FileNotFoundError as error:
+        return f"none (not needed): {error}"
+    return f"LFW in {lfw}, training in {', '.join(training) or 'nothing'}"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "MISSING: run make setup, or pip install -e ."
+
+
+def _set_state(spec) -> str:
+    folder = set_folder(spec, paths.data())
+    if not folder.exists():
+        return f"{spec.name}: not rendered yet (made on first use)"
+    try:
+        return f"{spec.name}: {len(load_set(folder))} images in place"
+    except (OSError, ValueError) as error:
+        return f"{spec.name}: BROKEN, {error}"

@@ -1,0 +1,1 @@
+"""What every room stands on: folders, random streams, files, errors, this machine."""

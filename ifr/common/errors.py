@@ -1,0 +1,20 @@
+"""The exceptions a user may meet, as against a fault of the program, which keeps its traceback."""
+
+
+class UserError(ValueError):
+    """A user's mistake, told in one line: what was expected, what came, and what to do."""
+
+
+class NotebookFailed(UserError):
+    """A notebook stopped with an error; the message names the notebook and the saved copy."""
+
+
+class Stopped(Exception):
+    """The user stopped a long job; the message says what is kept and how to go on.
+
+    Not a ``KeyboardInterrupt``, so that it can be shown as one plain line.
+    """
+
+
+class OutOfTime(Stopped):
+    """The time given to a long job is up; what is done is kept and another call goes on."""

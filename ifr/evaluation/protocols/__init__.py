@@ -1,0 +1,1 @@
+"""Each data set's own protocol."""

@@ -1,0 +1,128 @@
+"""Keep a finished run as the committed reference: python tools/keep_reference.py classroom
+
+Everything of ``results/<profile>/`` is copied to ``results/reference/<profile>/`` but the
+PDFs, which any run draws again. To keep the repository small the notebooks show large pictures as
+JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
+networks named are kept, too, in half precision, so that notebooks run without training.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ifr.common import paths
+from ifr.experiment.batch import ARTEFACTS
+from ifr.experiment.page import write_index
+from ifr.experiment.run import start
+from ifr.profiles import get_profile
+from ifr.training import save_half
+
+LARGE = 40_000  # bytes of a picture that is worth reducing
+LIMIT = 15_000_000  # bytes of the whole reference, the networks kept with it not counted
+WEIGHTS_LIMIT = 12_000_000  # bytes of one of them
+INLINE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")  # a picture with its alternative
+
+
+def squeezed(png: bytes) -> bytes:
+    """Return the same picture with the same text alternative, packed as tightly as PNG can."""
+    with Image.open(io.BytesIO(png)) as image:
+        text = PngInfo()
+        for key, value in image.info.items():
+            if isinstance(value, str):
+                text.add_text(key, value)
+        small = io.BytesIO()
+        image.convert("RGB").save(small, "PNG", optimize=True, pnginfo=text)
+    return min(small.getvalue(), png, key=len)
+
+
+def jpeg_of(png: bytes) -> bytes:
+    """Return a picture as JPEG."""
+    with Image.open(io.BytesIO(png)) as image:
+        small = io.BytesIO()
+        image.convert("RGB").save(small, "JPEG", quality=70, optimize=True)
+    return small.getvalue()
+
+
+def _reduced(found: re.Match) -> str:
+    png = base64.b64decode(found[1])
+    if len(png) <= LARGE:
+        return found[0]
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(png)).decode()
+
+
+def reduce_notebook(path: Path) -> None:
+    """Show the large pictures of an executed notebook as JPEG; drop warnings of its machine."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "text/html" in data:
+                data["text/html"] = INLINE.sub(_reduced, "".join(data["text/html"]))
+            png = base64.b64decode("".join(data.get("image/png", "")))
+            if len(png) > LARGE:
+                del data["image/png"]
+                data["image/jpeg"] = base64.b64encode(jpeg_of(png)).decode()
+                facts = output.get("metadata", {})
+                if "image/png" in facts:
+                    facts["image/jpeg"] = facts.pop("image/png")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep_weights(profile: str, variants: list[str]) -> None:
+    """Keep trained networks with the reference, each in half precision."""
+    run, folder = start("00_keep", profile=profile), paths.reference_weights(profile)
+    folder.mkdir(exist_ok=True)
+    for name in variants:
+        path = folder / f"{name}.safetensors"
+        save_half(run.trained(name), path)
+        size = path.stat().st_size
+        print(f"{path.name}: {size / 1e6:.1f} MB")
+        if size > WEIGHTS_LIMIT:
+            raise ValueError(f"{path} takes {size} bytes, more than {WEIGHTS_LIMIT}")
+
+
+def keep(profile: str) -> Path:
+    """Copy a finished run and return the folder of the reference."""
+    source, target = paths.results(profile), paths.reference(profile)
+    if not (source / "manifest.json").exists():
+        raise FileNotFoundError(f"{source} holds no finished run: ifr reproduce makes one")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pdf", "*.failed.ipynb"))
+    for path in sorted((target / "figures").glob("*.png")):
+        path.write_bytes(squeezed(path.read_bytes()))
+    for path in sorted(target.glob("*.ipynb")):
+        reduce_notebook(path)
+    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    manifest["artefacts"] = {
+        path.relative_to(target).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in ARTEFACTS
+        for path in sorted(target.glob(pattern))
+    }
+    (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_index(target, get_profile(profile))
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {size / 1e6:.1f} MB")
+    if size > LIMIT:
+        raise ValueError(f"the reference takes {size} bytes, more than {LIMIT}")
+    return target
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Keep a finished run as the reference.")
+    parser.add_argument("profile", nargs="?", default="classroom")
+    parser.add_argument("--weights", nargs="*", default=[], help="variants whose networks to keep")
+    given = parser.parse_args()
+    keep(given.profile)
+    if given.weights:
+        keep_weights(given.profile, given.weights)

@@ -1,0 +1,145 @@
+"""The exercises grade themselves: full points for right answers, none for none, fewer for wrong."""
+
+import json
+import shutil
+
+import nbformat
+import pytest
+
+from ifr.apps import course
+from ifr.cli.main import main as cli
+from ifr.common import paths
+
+ROOT = paths.PACKAGE.parent
+WRONG = ROOT / "tests" / "e2e" / "wrong_solutions"
+EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("[0-9][0-9]_*.ipynb"))
+NUMBERS = [path.name[:2] for path in EXERCISES]
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """The checkout is the home, as for a student: exercise 7 loads a network that is kept there."""
+    monkeypatch.setenv("IFR_HOME", str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return course.build(tmp_path_factory.mktemp("course") / "a course")
+
+
+@pytest.fixture
+def exercise(tmp_path, monkeypatch):
+    """A copy of the first exercise that a test may spoil, as the only one there is."""
+    monkeypatch.setattr(paths, "exercises", lambda: tmp_path)
+    path = tmp_path / EXERCISES[0].name
+    shutil.copy(EXERCISES[0], path)
+    return path
+
+
+def cells_of(path):
+    notebook = nbformat.read(path, as_version=4)
+    return {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_submission_scores_what_it_must(number):
+    grades = list(course.check(WRONG, [number]))
+    assert not [str(grade) for grade in grades if grade.problem]
+    assert grades[0].submission == "reference" and grades[0].points == grades[0].most > 0
+    assert grades[1].submission == "untouched" and grades[1].points == 0
+    assert len(grades) >= 4 and all(0 < g.points < g.most for g in grades[2:])
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_the_release_keeps_the_text_and_hides_the_answers(built, path):
+    source = built / "source" / path.stem / path.name
+    release = built / "release" / path.stem / path.name
+    assert source.read_bytes() == path.read_bytes()
+    whole, given = cells_of(source), cells_of(release)
+    assert list(whole) == list(given)
+    for name, cell in given.items():
+        facts = whole[name].metadata.nbgrader
+        if facts.solution:
+            word = "NotImplementedError" if cell.cell_type == "code" else "YOUR ANSWER HERE"
+            assert word in cell.source
+        elif facts.grade:
+            assert "assert" in cell.source and "HIDDEN" not in cell.source
+            assert len(cell.source) < len(whole[name].source)
+        else:
+            assert cell.source == whole[name].source
+    assert (built / "gradebook.db").exists() and (built / "nbgrader_config.py").exists()
+
+
+def test_building_again_keeps_what_students_handed_in(built):
+    handed_in = built / "submitted" / "ada" / EXERCISES[0].stem / EXERCISES[0].name
+    handed_in.parent.mkdir(parents=True)
+    handed_in.write_text("{}")
+    course.build(built)
+    assert handed_in.read_text() == "{}" and not list(built.rglob("*.partial"))
+
+
+def test_an_exercise_that_does_not_grade_is_found_out(exercise):
+    """A test that passes on the untouched release, and a wrong solution that nothing finds."""
+    notebook = nbformat.read(exercise, as_version=4)
+    tests = [
+        c
+        for c in notebook.cells
+        if c.metadata.get("nbgrader", {}).get("points") and c.cell_type == "code"
+    ]
+    for cell in tests:
+        cell.source = "### BEGIN HIDDEN TESTS\nassert True\n### END HIDDEN TESTS"
+    nbformat.write(notebook, exercise)
+    grades = {grade.submission: grade for grade in course.check(WRONG)}
+    assert not grades.pop("reference").problem
+    assert grades.pop("untouched").problem == "must get no point"
+    assert all("must lose test_" in grade.problem for grade in grades.values())
+
+
+def spoil(path, change):
+    notebook = json.loads(path.read_text())
+    cells = [c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("points")]
+    change([c for c in cells if c["cell_type"] == "code"])
+    path.write_text(json.dumps(notebook))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t[0]["metadata"]["nbgrader"].update(points=1), "add up to .*, not to 20"),
+        (lambda t: t[1]["metadata"]["nbgrader"].update(t[0]["metadata"]["nbgrader"]), "used twice"),
+        (lambda t: t[0]["metadata"]["nbgrader"].update(schema_version=2), "must be 3"),
+        (lambda t: t[0].update(source="assert True"), "needs hidden tests"),
+    ],
+)
+def test_an_exercise_out_of_form_is_refused(exercise, change, message):
+    spoil(exercise, change)
+    with pytest.raises(ValueError, match=rf"{exercise.name}.*{message}"):
+        course.require_form(exercise)
+
+
+def test_a_wrong_solution_is_read_and_put_in_place(tmp_path):
+    path = tmp_path / "forgets.py"
+    path.write_text(
+        '"""Forgets."""\n# loses: test_a, test_b\nimport x\n\n# %% a\nA = 1\n\n# %% b\nB\n'
+    )
+    mistake = course.read_mistake(path)
+    assert mistake.loses == {"test_a", "test_b"} and mistake.cells == {"a": "A = 1", "b": "B"}
+    solved = nbformat.read(EXERCISES[0], as_version=4)
+    with pytest.raises(ValueError, match="forgets: the exercise has no answer cell a, b"):
+        course.with_mistake(solved, mistake)
+    path.write_text('"""Forgets."""\nA = 1\n')
+    with pytest.raises(ValueError, match=r"forgets\.py is no wrong solution: expected a docstring"):
+        course.read_mistake(path)
+
+
+def test_too_few_wrong_solutions_and_unknown_numbers_are_refused(tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="has 0 wrong solutions"):
+        next(course.check(tmp_path, NUMBERS[:1]))
+    monkeypatch.setattr("sys.argv", ["ifr", "course", "build", "77", "--to", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2 and "no exercise 77: choose from 01" in capsys.readouterr().err
+    monkeypatch.setattr(paths, "exercises", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match="no exercises in"):
+        course.exercises()

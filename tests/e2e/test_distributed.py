@@ -1,0 +1,154 @@
+"""Two processes that share a batch train the network of one process on the whole."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ifr.losses import feature_selection_mask
+from ifr.profiles import VARIANTS, get_profile, resized
+from ifr.training import Batcher, make_fabric, train
+from ifr.training.batches import RankShard
+
+STEPS = 20
+PROFILE = resized(
+    get_profile("smoke"),
+    pretrain_steps=STEPS,
+    steps=STEPS,
+    batch=16,
+    freeze_bn=True,
+    dropout=0.4,
+    flip=True,
+)
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from ifr.datasets import load_set
+from ifr.profiles import VARIANTS
+from ifr.training import make_fabric, train
+sys.path.insert(0, sys.argv[4])
+from test_distributed import profile_of
+
+torch.set_num_threads(1)
+profile = profile_of(sys.argv[2])
+fabric = make_fabric(profile.optimisation.precision, accelerator="cpu")
+fabric.launch()
+model, done = train(VARIANTS[sys.argv[2]], profile, load_set(Path(sys.argv[1])),
+                    progress=False, fabric=fabric)
+save_file({k: v.contiguous() for k, v in model.state_dict().items()},
+          f"{sys.argv[3]}.rank{fabric.global_rank}")
+if fabric.is_global_zero:
+    print("id", done.history[-1]["id"], "world", fabric.world_size)
+"""
+
+
+def profile_of(name):
+    """Return a profile: AdamW, which divides by small gradients and so enlarges rounding, in fp64.
+
+    In fp32 two processes add the same gradients in another order; the paper's SGD keeps that small.
+    """
+    if name == "full_gaud":
+        network = replace(PROFILE.network, head="arcface", head_scale=16.0)
+        return resized(replace(PROFILE, network=network), precision="fp64", learning_rate=1e-3)
+    return resized(PROFILE, precision="fp32", optimiser="sgd", learning_rate=1e-2)
+
+
+def torchrun(script, *arguments):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(port),
+        script,
+        *arguments,
+    ]
+    return subprocess.run(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("name", ["full", "full_gaud"])
+def test_two_processes_train_the_network_of_one(smoke_sets, train_folder, tmp_path, name):
+    faces = smoke_sets["train"]
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    here = os.path.dirname(__file__)
+    done = torchrun(script, str(train_folder), name, str(tmp_path / "two"), here)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone, progress = train(VARIANTS[name], profile_of(name), faces, progress=False)
+    start = train(VARIANTS[name], resized(profile_of(name), steps=1), faces, progress=False)[0]
+    two = [load_file(f"{tmp_path / 'two'}.rank{rank}") for rank in (0, 1)]
+    moved = 0.0
+    for key, value in alone.state_dict().items():
+        assert torch.equal(two[0][key], two[1][key]), key
+        assert torch.allclose(value, two[0][key], atol=1e-5, rtol=0), key
+        moved = max(moved, float((value - start.state_dict()[key]).abs().max()))
+    assert moved > 1e-3  # the steps did something
+    assert "world 2" in done.stdout
+    logged = float(done.stdout.split("id ")[1].split()[0])
+    assert logged == pytest.approx(progress.history[-1]["id"], rel=1e-4)
+
+
+def test_the_mask_of_a_part_is_that_of_the_whole_batch():
+    torch.manual_seed(0)
+    clean, occluded = torch.randn(2, 8, 20)
+    whole = feature_selection_mask(clean, occluded, keep=7)
+    difference = (clean - occluded).abs()
+    for part in (slice(0, 4), slice(4, 8)):
+        alone = feature_selection_mask(clean[part], occluded[part], keep=7)
+        shared = feature_selection_mask(
+            clean[part], occluded[part], keep=7, across=lambda mean: difference.mean(dim=0)
+        )
+        assert torch.equal(shared, whole) and not torch.equal(alone, whole)
+
+
+@pytest.mark.parametrize("name", ["full", "full_gaud"])
+def test_the_shares_of_a_batch_are_the_batch(smoke_sets, name):
+    faces, cpu = smoke_sets["train"], torch.device("cpu")
+    batch = Batcher(faces, VARIANTS[name], 48, 0, cpu, flip=True)
+    whole, labels = batch(np.arange(12), 3)
+    parts = [batch(np.arange(12), 3, RankShard(rank, 3)) for rank in range(3)]
+    both = [torch.cat([part[0].chunk(2)[k] for part in parts]) for k in (0, 1)]
+    assert torch.equal(torch.cat(both), whole)
+    assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+    dropout_mask = batch.dropout_mask(12, 32, 0.4, 3, RankShard())
+    shares = [batch.dropout_mask(12, 32, 0.4, 3, RankShard(rank, 3)) for rank in range(3)]
+    assert torch.equal(
+        torch.cat([torch.cat([s.chunk(2)[k] for s in shares]) for k in (0, 1)]), dropout_mask
+    )
+    assert dropout_mask.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ValueError, match="a batch of 10 faces cannot be shared equally by 4"):
+        RankShard(0, 4).of(10)
+
+
+def test_more_gpus_than_there_are_and_a_wrong_count_under_torchrun_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="3 devices are asked for, this machine has 2 GPUs"):
+        make_fabric("fp32", devices=3)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="torchrun started 2 processes here, 3 are asked for"):
+        make_fabric("fp32", devices=3)

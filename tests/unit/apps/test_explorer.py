@@ -1,0 +1,145 @@
+"""The explorer: what is shown is what the networks answer; the panel moves, by hand and saved."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from benchmark import explorer_speed
+
+from ifr.apps.explorer import COVERS, Explorer, Setting, measure, presets
+from ifr.apps.explorer_panel import Panel, bars_picture, heat_picture, in_words
+from ifr.datasets import FaceSet
+from ifr.experiment.run import start
+from ifr.profiles import get_variant
+from ifr.training import build_network
+
+
+@pytest.fixture(scope="module")
+def run(smoke_sets, smoke_home):
+    return start("13_test", profile="smoke")
+
+
+@pytest.fixture(scope="module")
+def explorer(run):
+    networks = {
+        name: build_network(run.profile, get_variant(name), 2, 0) for name in ("base", "full")
+    }
+    return Explorer(run, networks, people=3)
+
+
+@pytest.mark.parametrize("cover", COVERS)
+def test_a_view_holds_what_the_networks_answer(run, explorer, cover):
+    setting = Setting(person=1, yaw=25.0, cover=cover, box=(40.0, 50.0, 20.0, 14.0))
+    view = explorer.look(setting)
+    bare = explorer.face(1, 25.0)
+    faces = FaceSet("one", bare.image[None], np.zeros(1, np.int64), bare.landmarks[None])
+    if cover == "rectangle":
+        twin = run.occluded_images(faces, setting.box)
+    else:
+        worn = explorer.face(1, 25.0, cover)
+        twin = run.images(FaceSet("worn", worn.image[None], faces.identity, worn.landmarks[None]))
+    for title, model in explorer.models.items():
+        with torch.no_grad():
+            f, g = model.features(run.images(faces)), model.features(twin)
+            maps = model.lmf_response(twin)[0]
+        expected = (f / f.norm() - g / g.norm()).abs()[0]
+        answer = view.answers[title]
+        assert np.allclose(answer.change, expected.numpy(), atol=1e-6)
+        assert np.allclose(answer.maps, maps.numpy(), atol=1e-6)
+        k = 5
+        row, column = np.unravel_index(np.abs(answer.maps[k]).argmax(), answer.maps[k].shape)
+        side = 96 / answer.maps.shape[-1]
+        assert answer.peaks[k].tolist() == [(column + 0.5) * side, (row + 0.5) * side]
+        assert (answer.change.any() and answer.changed.any()) == (cover != "none")
+        if cover == "none":
+            assert answer.figures() == dict.fromkeys(answer.figures(), 0.0)
+    assert (view.bare != view.covered).any() == (cover != "none")
+
+
+def test_the_picture_of_the_rectangle_is_black_where_the_network_sees_black(explorer):
+    view = explorer.look(Setting(box=(32.0, 60.0, 32.0, 16.0)))
+    hidden = (view.covered != view.bare).any(axis=2)
+    assert (view.covered[hidden] == 0).all() and 300 < hidden.sum() < 700
+
+
+def test_people_are_held_out_and_a_face_is_rendered_once(run, explorer):
+    trained = set(run.data("train").attributes["identity_seed"].tolist())
+    assert len(explorer.seeds) == 3 and not trained & set(explorer.seeds)
+    assert explorer.face(0, 10.0) is explorer.face(0, 10.0)
+    for yaw in range(-60, 60):
+        explorer.face(2, float(yaw))
+    assert len(explorer._faces) <= 64
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda e: Setting(cover="beard"), "cover must be one of rectangle, none, sunglasses"),
+        (lambda e: Setting(yaw=75), r"yaw must lie in -60..60 degrees, got 75"),
+        (lambda e: e.look(Setting(person=3)), r"person must be 0\.\.2, got 3"),
+        (lambda e: e.look(Setting(box=(90.0, 0.0, 20.0, 10.0))), "leaves the 96-pixel frontal"),
+        (lambda e: Panel(e).set(tilt=3), "no control tilt: there are person, yaw, cover"),
+    ],
+)
+def test_wrong_settings_are_refused(explorer, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(explorer)
+
+
+def test_the_panel_answers_a_move_and_says_it_in_words(explorer):
+    panel = Panel(explorer)
+    pages = [panel._faces.value, *(box.value for box in panel._answers.values())]
+    before = panel.view
+    view = panel.set(x=50, y=60, yaw=-30)
+    assert view is not before and view.setting.box[:2] == (50, 60) and view.setting.yaw == -30
+    assert "turned by -30°" in panel._faces.value and "at 50, 60" in panel._faces.value
+    now = [panel._faces.value, *(box.value for box in panel._answers.values())]
+    assert all(a != b for a, b in zip(pages, now, strict=True))
+    for title, box in panel._answers.items():
+        assert f'alt="{in_words(view, title)}"' in box.value
+    # The rectangle stays inside the frame, whatever the sliders say.
+    assert panel.set(x=92, width=48).setting.box == (48, 60, 48, 12)
+
+
+def test_the_filters_shown_are_the_steady_ones_or_those_that_changed_most(explorer):
+    panel = Panel(explorer)
+    assert all(len(set(chosen)) == 6 for chosen in explorer.steady.values())
+    steady = panel._answers["full"].value
+    panel.set(filters="whose feature changes most")
+    assert panel._answers["full"].value != steady
+    panel.set(filters="that keep to places far apart")
+    assert panel._answers["full"].value == steady
+
+
+def test_a_saved_panel_is_pictures_with_text(explorer):
+    bundle = Panel(explorer)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    alts = re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]+)"', bundle["text/html"])
+    assert len(alts) == 3 and all(len(alt) > 20 for alt in alts)
+    assert bundle["text/plain"].count("\n") == 2
+
+
+def test_heat_and_bars_show_sign_and_size(explorer):
+    ground = np.full((108, 108, 3), 200, np.uint8)
+    orange, purple = (heat_picture(ground, np.full((12, 12), v), 2.0)[70, 70] for v in (2.0, -2.0))
+    assert orange[0] > orange[2] and purple[2] > purple[0]
+    nothing = heat_picture(ground, np.zeros((12, 12)), 0.0)
+    assert np.abs(nothing.astype(int) - ground).max() <= 3
+    answer = explorer.look(Setting()).answers["full"]
+    bars = bars_picture(answer, float(answer.change.max()), 100)
+    filled = (bars[:-1] != 255).any(axis=2).sum(axis=0)
+    assert filled[0] == bars.shape[0] - 2 and (np.diff(filled.astype(int)) <= 0).all()
+
+
+def test_views_become_a_table(explorer):
+    views = {name: explorer.look(one) for name, one in presets({"eye": (16, 36, 32, 12)}).items()}
+    assert list(views) == ["eye", "turned, mask over the eye", "sunglasses"]
+    table = measure(views)
+    assert len(table) == 6 and list(table.columns[:2]) == ["setting", "network"]
+    assert np.isfinite(table.select_dtypes("number")).all().all()
+
+
+def test_the_benchmark_times_each_kind_of_move(smoke_sets, smoke_home):
+    words = explorer_speed("smoke", moves=2)
+    assert re.search(r"rectangle \d+ ms .*turn \d+ ms .*face \d+ ms", words)

@@ -1,0 +1,149 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ifr.cli.main import main as cli
+from ifr.common import paths
+from ifr.experiment.run import start
+
+VERBS = (
+    "faces",
+    "train",
+    "evaluate",
+    "figures",
+    "reproduce",
+    "verify",
+    "doctor",
+    "benchmark",
+    "sweep",
+)
+
+
+@pytest.fixture
+def smoke_data(smoke_sets):
+    """The folder of the smoke profile's rendered sets, for another home."""
+    return paths.data()
+
+
+def ifr(*arguments, home=None):
+    environment = dict(os.environ, IFR_HOME=str(home or paths.home()), COLUMNS="100")
+    command = [sys.executable, "-c", "from ifr.cli.main import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Run the command in this process: quicker than starting Python anew."""
+    monkeypatch.setattr(sys, "argv", ["ifr", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code or 0, capsys.readouterr()
+
+
+def test_help_names_every_verb():
+    shown = ifr("--help")
+    assert shown.returncode == 0
+    assert all(verb in shown.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reproduce", "--profile", "laptop"], "unknown profile 'laptop': choose one of smoke"),
+        (["train", "sda", "--profile", "smoke"], "unknown variant 'sda'"),
+        (["figures", "99", "--profile", "smoke"], "no notebook 99: choose from 00"),
+        (["verify", "--profile", "smoke"], "no manifest.json"),
+    ],
+)
+def test_a_wrong_word_is_one_plain_line(monkeypatch, capsys, tmp_path, arguments, words):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    (tmp_path / "notebooks").symlink_to(paths.PACKAGE.parent / "notebooks")
+    code, output = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and words in output.err and "Traceback" not in output.err
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_unwritable_results_folder_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file is in the way")
+    os.environ["IFR_HOME"], before = str(tmp_path), os.environ.get("IFR_HOME")
+    try:
+        with pytest.raises(OSError, match=r"cannot write to .*results.*IFR_HOME"):
+            start("test", profile="smoke")
+    finally:
+        os.environ.pop("IFR_HOME")
+        if before:
+            os.environ["IFR_HOME"] = before
+
+
+def test_start_refuses_a_bad_seed(smoke_home):
+    with pytest.raises(ValueError, match="seed must be an integer >= 0, got -1"):
+        start("test", profile="smoke", seed=-1)
+
+
+def test_doctor_reports_data_and_packages(monkeypatch, capsys, smoke_sets, smoke_home):
+    code, output = call(monkeypatch, capsys, "doctor")
+    assert code == 0
+    for word in ("cores:", "memory:", "package torch:", "images in place", "not rendered yet"):
+        assert word in output.out
+
+
+def test_contact_sheet(monkeypatch, capsys, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    code, _ = call(monkeypatch, capsys, "faces", "--sheet", str(sheet), "--identities", "1")
+    assert code == 0 and sheet.stat().st_size > 10_000
+
+
+def test_evaluate_prints_both_protocols(monkeypatch, capsys, smoke_sets, smoke_home):
+    code, output = call(monkeypatch, capsys, "evaluate", "base", "--profile", "smoke")
+    assert code == 0 and "clean_percent" in output.out and "synthetic" in output.out
+
+
+def test_a_training_cut_in_pieces_says_to_call_again_and_is_done_in_the_end(
+    monkeypatch, capsys, smoke_data, tmp_path
+):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(smoke_data)
+    command = ("train", "base", "--profile", "smoke", "--max-minutes", "0")
+    pieces = 0
+    while (found := call(monkeypatch, capsys, *command))[0] == cli.TRY_AGAIN:
+        pieces += 1
+        assert "run the same command again to go on" in found[1].err and pieces < 40
+    assert found[0] == 0 and "base: trained" in found[1].out and pieces == 24  # 12 steps, twice
+    assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("checkpoint.pt"))
+
+
+def test_reproduce_stops_when_its_time_is_up(monkeypatch, capsys, smoke_data, tmp_path):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(smoke_data)
+    (tmp_path / "notebooks").symlink_to(paths.PACKAGE.parent / "notebooks")
+    code, output = call(
+        monkeypatch, capsys, "reproduce", "--profile", "smoke", "--max-minutes", "0"
+    )
+    assert code == cli.TRY_AGAIN and "time is up" in output.err
+    assert not list((tmp_path / "results").rglob("*.ipynb"))
+
+
+def test_two_processes_train_one_network(smoke_data, tmp_path):
+    (tmp_path / "data").symlink_to(smoke_data)
+    environment = dict(os.environ, IFR_HOME=str(tmp_path), OMP_NUM_THREADS="1")
+    command = [sys.executable, "-m", "ifr", "train", "base", "--profile", "smoke", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("base: trained") == 1
+    assert len(list(tmp_path.glob("models/smoke-base-*/weights.safetensors"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["benchmark", "speed"], "nothing to measure is called speed: choose of faces"),
+        (["sweep", "t=0", "--profile", "smoke"], "t must be between 1 and K"),
+        (["sweep", "t=130", "--profile", "smoke", "--seeds", "one"], "--seeds must be integers"),
+        (["sweep", "t=130", "--profile", "photographs_smoke"], "no validation people"),
+        (["figures", "07", "--profile", "smoke", "--weights", "best"], "trained, reference"),
+    ],
+)
+def test_a_wrong_argument_is_one_plain_line(monkeypatch, capsys, smoke_home, arguments, words):
+    code, output = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and words in output.err and "Traceback" not in output.err

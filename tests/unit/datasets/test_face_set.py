@@ -1,0 +1,232 @@
+"""Sets on disk and the template protocol: round trips, damage, and what a split promises."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ifr.datasets import FaceSet, load_set, save_set
+from ifr.datasets.template_splits import GALLERY_IMAGES, PROBE_IMAGES, template_splits
+
+
+def made_up(people: int = 6, shots: int = 9, seed: int = 0) -> FaceSet:
+    """Return a set of noise with every third shot marked as occluded."""
+    rng, count = np.random.default_rng(seed), people * shots
+    worn = np.where(np.arange(count) % 3 == 2, "scarf", "none")
+    return FaceSet(
+        "made up",
+        rng.integers(0, 256, (count, 112, 112, 3), np.uint8),
+        np.repeat(np.arange(people), shots),
+        rng.uniform(0, 112, (count, 68, 2)).astype(np.float32),
+        {"occluder": worn, "yaw": rng.normal(0, 20, count).astype(np.float32)},
+        "0123abcd",
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    faces = made_up()
+    save_set(faces, tmp_path / "set")
+    return faces, tmp_path / "set"
+
+
+def test_round_trip(saved):
+    faces, folder = saved
+    again = load_set(folder)
+    assert (again.name, again.fingerprint, len(again)) == ("made up", "0123abcd", 54)
+    np.testing.assert_array_equal(again.images, faces.images)
+    np.testing.assert_array_equal(again.identity, faces.identity)
+    np.testing.assert_array_equal(again.landmarks, faces.landmarks)
+    assert again.attributes.keys() == faces.attributes.keys()
+    for name, array in faces.attributes.items():
+        np.testing.assert_array_equal(again.attributes[name], array)
+    assert not folder.with_name("set.partial").exists()
+
+
+def test_large_arrays_stay_on_disk(tmp_path):
+    save_set(made_up(people=12, shots=10), tmp_path / "set")  # 4.5 MB of images
+    assert isinstance(load_set(tmp_path / "set").images, np.memmap)
+
+
+def test_set_without_landmarks(tmp_path):
+    faces = made_up(people=2, shots=3)
+    save_set(FaceSet("bare", faces.images, faces.identity, None), tmp_path / "bare")
+    again = load_set(tmp_path / "bare")
+    assert again.landmarks is None
+    assert again[:2].landmarks is None
+    assert again.attributes == {}
+
+
+def test_subsets_agree_and_are_told_apart():
+    faces = made_up()
+    mask = faces.identity == 2
+    by_mask, by_index = faces[mask], faces[np.flatnonzero(mask)]
+    by_slice = faces[18:27]
+    for one in (by_mask, by_index, by_slice):
+        np.testing.assert_array_equal(one.images, faces.images[18:27])
+        np.testing.assert_array_equal(one.attributes["yaw"], faces.attributes["yaw"][18:27])
+    # One choice of rows has one fingerprint, however it was asked for.
+    assert by_mask.fingerprint == by_index.fingerprint == by_slice.fingerprint
+    assert by_mask.fingerprint not in (faces.fingerprint, faces[:9].fingerprint)
+
+
+@pytest.mark.parametrize("which", [3, np.zeros((2, 2), int)])
+def test_subset_refuses_what_is_no_list(which):
+    with pytest.raises(TypeError, match="slice, a mask"):
+        made_up(people=2, shots=3)[which]
+
+
+def test_arrays_of_unlike_length_are_refused():
+    faces = made_up(people=2, shots=3)
+    with pytest.raises(ValueError, match="identity has 5 rows, there are 6 images"):
+        FaceSet("odd", faces.images, faces.identity[:5], None)
+    with pytest.raises(ValueError, match="landmarks has 4 rows, there are 6 images"):
+        FaceSet("odd", faces.images, faces.identity, faces.landmarks[:4])
+    with pytest.raises(ValueError, match="yaw has 7 rows, there are 6 images"):
+        FaceSet("odd", faces.images, faces.identity, None, {"yaw": np.zeros(7)})
+
+
+def test_a_subset_of_a_subset_has_a_fingerprint_of_its_own():
+    faces = made_up(people=3, shots=4)
+    inner = faces[4:][2:5]
+    np.testing.assert_array_equal(inner.images, faces.images[6:9])
+    np.testing.assert_array_equal(inner.identity, faces.identity[6:9])
+    assert inner.fingerprint not in (faces[4:].fingerprint, faces[2:5].fingerprint)
+    # The order of the rows belongs to the content.
+    assert faces[np.array([0, 1])].fingerprint != faces[np.array([1, 0])].fingerprint
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="ifr faces"):
+        load_set(tmp_path / "nowhere")
+
+
+def test_half_written_set_does_not_load(saved):
+    folder = saved[1]
+    (folder / "set.json").unlink()  # the record is written last
+    with pytest.raises(FileNotFoundError, match="no data set at"):
+        load_set(folder)
+
+
+def test_partial_folder_does_not_load_under_either_name(saved):
+    folder = saved[1]
+    partial = folder.with_name("set.partial")
+    folder.rename(partial)
+    (partial / "set.json").unlink()
+    for path in (folder, partial):
+        with pytest.raises(FileNotFoundError, match=f"no data set at {re.escape(str(path))}:"):
+            load_set(path)
+
+
+def test_missing_array(saved):
+    folder = saved[1]
+    (folder / "landmarks.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"landmarks\.npy is missing"):
+        load_set(folder)
+
+
+def test_truncated_array(saved):
+    path = saved[1] / "images.npy"
+    whole = path.stat().st_size
+    with open(path, "r+b") as file:
+        file.truncate(whole - 100)
+    with pytest.raises(ValueError, match=rf"images\.npy has {whole - 100} bytes, expected {whole}"):
+        load_set(saved[1])
+
+
+def test_other_format(saved):
+    record = saved[1] / "set.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 99}))
+    expected = f"{re.escape(str(saved[1]))}: format 99, this version reads 1"
+    with pytest.raises(ValueError, match=expected):
+        load_set(saved[1])
+
+
+def test_splits_keep_their_promises():
+    faces = made_up(people=9, shots=18)
+    occluded = faces.attributes["occluder"] != "none"
+    for split in template_splits(faces, splits=4, seed=5):
+        assert len(split.gallery) == len(split.gallery_ids) == 6  # two thirds of nine
+        for images, person in zip(split.gallery, split.gallery_ids, strict=True):
+            assert len(images) == GALLERY_IMAGES
+            assert (faces.identity[images] == person).all()
+            assert not occluded[images].any()
+        for images, person, flag in zip(
+            split.probes, split.probe_ids, split.probe_occluded, strict=True
+        ):
+            assert PROBE_IMAGES[0] <= len(images) <= PROBE_IMAGES[1]
+            assert (faces.identity[images] == person).all()
+            assert (occluded[images] == flag).all()
+        # Every image of a chosen person is in exactly one template.
+        used = np.concatenate([*split.gallery, *split.probes])
+        chosen = np.flatnonzero(np.isin(faces.identity, split.gallery_ids))
+        np.testing.assert_array_equal(np.sort(used), chosen)
+
+
+def test_pairs_hold_the_mate_of_each_probe_and_no_pair_twice():
+    split = template_splits(made_up(people=12, shots=18), splits=1)[0]
+    assert len(np.unique(split.pairs, axis=0)) == len(split.pairs)
+    mates = np.bincount(split.pairs[split.same, 0], minlength=len(split.probes))
+    assert (mates == 1).all()
+    assert (~split.same).sum() == 6 * len(split.probes)
+    assert split.pairs[:, 1].max() < len(split.gallery)
+    for (probe, gallery), same in zip(split.pairs, split.same, strict=True):
+        assert same == (split.probe_ids[probe] == split.gallery_ids[gallery])
+
+
+def test_splits_are_drawn_anew_from_the_seed():
+    faces = made_up(people=9)
+    first, again, other = (template_splits(faces, splits=2, seed=seed) for seed in (1, 1, 2))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.gallery_ids, two.gallery_ids)
+        np.testing.assert_array_equal(one.pairs, two.pairs)
+        assert all((a == b).all() for a, b in zip(one.probes, two.probes, strict=True))
+    assert any(
+        (one.gallery_ids.tolist(), [p.tolist() for p in one.probes])
+        != (two.gallery_ids.tolist(), [p.tolist() for p in two.probes])
+        for one, two in zip(first, other, strict=True)
+    )
+    # More splits do not move those before them.
+    longer = template_splits(faces, splits=3, seed=1)
+    np.testing.assert_array_equal(longer[1].pairs, first[1].pairs)
+
+
+def test_splits_need_occluders_and_clean_images():
+    faces = made_up()
+    with pytest.raises(ValueError, match="no attribute 'occluder'"):
+        template_splits(FaceSet("bare", faces.images, faces.identity, None))
+    covered = faces.attributes | {"occluder": np.full(len(faces), "mask")}
+    with pytest.raises(ValueError, match="has 0 clean images"):
+        template_splits(FaceSet("covered", faces.images, faces.identity, None, covered))
+
+
+def test_two_clean_images_of_a_person_are_enough_and_one_is_not():
+    faces = made_up(people=3, shots=4)
+    for clean in (2, 1):
+        worn = np.tile(np.where(np.arange(4) < clean, "none", "hand"), 3)
+        few = FaceSet("few", faces.images, faces.identity, None, {"occluder": worn})
+        if clean == 1:
+            with pytest.raises(ValueError, match="has 1 clean images; a gallery"):
+                template_splits(few, splits=1, share=1)
+            continue
+        split = template_splits(few, splits=1, share=1)[0]
+        assert [len(images) for images in split.gallery] == [1, 1, 1]
+        assert np.unique(split.probe_ids[~split.probe_occluded]).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "not the record"), ("[]", "not the record"), ('{"format": 1}', "lacks")],
+)
+def test_damaged_record(saved, text, says):
+    (saved[1] / "set.json").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        load_set(saved[1])
+
+
+def test_a_set_is_not_overwritten(saved):
+    faces, folder = saved
+    with pytest.raises(FileExistsError, match="delete it or choose another"):
+        save_set(faces, folder)
+    assert len(load_set(folder)) == len(faces)

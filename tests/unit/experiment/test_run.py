@@ -1,0 +1,117 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifr.common import paths
+from ifr.experiment.run import Run, show_source, start
+from ifr.training import save_half
+
+
+@pytest.fixture(scope="module")
+def run(smoke_sets, smoke_home) -> Run:
+    return start("99_test", profile="smoke")
+
+
+def test_unknown_data_set_is_refused(run):
+    with pytest.raises(ValueError, match=r"'train2': choose one of train, closed, validation"):
+        run.data("train2")
+
+
+def test_features_are_cached_by_network_data_and_occlusion(run):
+    faces = run.data("ar")[:6]
+    clean = run.features("base", faces)
+    assert clean.shape == (6, run.profile.network.filters) and np.isfinite(clean).all()
+    assert (run.features("base", faces) == clean).all()
+    np.testing.assert_allclose(run.features("base", faces[2:4]), clean[2:4], rtol=1e-4, atol=1e-5)
+    boxed = run.features("base", faces, occlusion=(30, 55, 32, 12))
+    random = run.features("base", faces, occlusion="synthetic")
+    assert (boxed != clean).any() and (random != boxed).any()
+    kept = list(run.trained("base").folder.glob("features/*.npy"))
+    assert len(kept) >= 4 and not list(run.folder.rglob("*.partial"))
+
+
+def test_points_and_images_agree(run):
+    faces = run.data("ar")[:3]
+    scale = run.size / 96
+    np.testing.assert_allclose(
+        run.points(faces).numpy(), run.crop_landmarks(faces) * scale, rtol=1e-5
+    )
+    covered = run.occluded_images(faces, (32, 60, 32, 12)) != run.images(faces)
+    nose = run.points(faces)[:, 30].long()  # the tip of the nose lies in that box
+    for mask, (x, y) in zip(covered, nose, strict=True):
+        assert mask[:, y, x].any()
+
+
+def test_a_table_is_written_whole_and_evidence_is_replaced_not_repeated(run):
+    run.save_table(pd.DataFrame({"a": [1.23456789]}), "some")
+    path = run.folder / "tables" / "some.csv"
+    assert path.read_text() == "a\n1.23457\n"
+    for value in (1.0, 2.0):
+        run.evidence("C01", quantity="d", value=value, low=0, high=3, holds=True)
+    rows = pd.read_csv(run.folder / "tables" / "evidence_99.csv")
+    assert len(rows) == 1 and rows["value"][0] == 2.0
+    for left in (path, run.folder / "tables" / "evidence_99.csv"):
+        left.unlink()
+
+
+def test_source_shown_in_a_notebook_is_the_librarys(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    show_source(start, Run.features)
+    assert shown[0].data.startswith("def start(") and shown[1].data.startswith("def features(")
+
+
+def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
+    smoke_sets, smoke_home, capsys
+):
+    trained = start("99_test", profile="smoke")
+    folder = paths.reference_weights("smoke")
+    folder.mkdir(parents=True)
+    try:
+        save_half(trained.trained("base"), folder / "base.safetensors")
+        kept = start("99_test", profile="smoke", weights="reference")
+        faces = kept.data("ar")[:6]
+        found, whole = kept.features("base", faces), trained.features("base", faces)
+        cosine = (
+            (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
+        )
+        assert (cosine > 0.999).all() and (found != whole).any()
+        assert kept.history("base").equals(trained.history("base"))
+        assert "base: kept with the reference run" in capsys.readouterr().out
+        assert kept.having(("base", "full")) == ["base"]
+        assert trained.having(("base", "pretrain", "full")) == ["base", "full"]
+        with pytest.raises(FileNotFoundError, match=r"these networks are kept: base"):
+            kept.model("full")
+        assert not list(folder.glob("*.partial"))
+    finally:
+        shutil.rmtree(folder.parent)
+
+
+def test_what_could_not_be_measured_is_no_evidence(smoke_home):
+    with pytest.raises(ValueError, match="C25, rate: nan is no evidence"):
+        start("99_test", profile="smoke").evidence(
+            "C25", quantity="rate", value=float("nan"), low=0, high=1, holds=False
+        )
+
+
+def test_other_weights_are_refused(smoke_home):
+    with pytest.raises(ValueError, match="one of trained, reference, got 'best'"):
+        start("99_test", profile="smoke", weights="best")
+
+
+def test_a_set_is_rendered_without_the_others(smoke_home, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "ifr.experiment.run.render_set", lambda spec, *_, **__: asked.append(spec.name)
+    )
+    run = start("99_test", profile="smoke")
+    run.data("ar")
+    assert asked == ["ar"] and set(run.fingerprints) == {
+        "train",
+        "closed",
+        "validation",
+        "templates",
+        "ar",
+    }

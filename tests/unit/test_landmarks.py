@@ -1,0 +1,84 @@
+"""Landmark groups, mirroring and alignment."""
+
+import numpy as np
+import pytest
+import torch
+
+from ifr import landmarks as lm
+
+RNG = np.random.default_rng(0)
+FACE = RNG.uniform(10, 100, (68, 2))
+
+
+def test_groups_cover_every_landmark_once():
+    covered = [i for group in lm.GROUPS.values() for i in range(68)[group]]
+    assert sorted(covered) == list(range(68))
+
+
+def test_mirror_swaps_sides_and_undoes_itself():
+    assert (lm.MIRROR[lm.MIRROR] == np.arange(68)).all()
+    for name in ("eye", "brow"):
+        right, left = lm.GROUPS[f"right_{name}"], lm.GROUPS[f"left_{name}"]
+        assert set(lm.MIRROR[right]) == set(range(68)[left])
+    np.testing.assert_allclose(lm.mirror(lm.mirror(FACE, 112), 112), FACE)
+    assert lm.mirror(FACE, 112)[0, 0] == 112 - FACE[16, 0]
+
+
+def test_five_points_by_hand():
+    five = lm.five_points(np.stack([FACE, FACE + 1]))
+    expected = [FACE[36:42].mean(0), FACE[42:48].mean(0), FACE[30], FACE[48], FACE[54]]
+    np.testing.assert_allclose(five, [expected, np.add(expected, 1)])
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_similarity_recovers_rotation_scale_and_shift(batch):
+    angle, scale, shift = 0.4, 1.7, np.array([3.0, -5.0])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    source = RNG.normal(size=(*batch, 5, 2))
+    target = scale * source @ rotation.T + shift
+    matrix = lm.similarity(source, target)
+    assert matrix.shape == (*batch, 2, 3)
+    np.testing.assert_allclose(lm.apply_similarity(matrix, source), target, atol=1e-12)
+
+
+def test_similarity_is_the_least_squares_optimum():
+    source, target = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 2))
+    # The same problem as an explicit linear system in (a, b, tx, ty).
+    rows = np.concatenate(
+        [
+            np.stack([source[:, 0], -source[:, 1], np.ones(5), np.zeros(5)], axis=1),
+            np.stack([source[:, 1], source[:, 0], np.zeros(5), np.ones(5)], axis=1),
+        ]
+    )
+    a, b, tx, ty = np.linalg.lstsq(rows, target.T.reshape(-1), rcond=None)[0]
+    expected = [[a, -b, tx], [b, a, ty]]
+    np.testing.assert_allclose(lm.similarity(source, target), expected, atol=1e-12)
+
+
+def test_similarity_refuses_what_it_cannot_solve():
+    with pytest.raises(ValueError, match="coincide"):
+        lm.similarity(np.ones((5, 2)), FACE[:5])
+    with pytest.raises(ValueError, match="must both be"):
+        lm.similarity(FACE[:4], FACE[:5])
+
+
+def test_check_landmarks_accepts_what_it_should():
+    assert lm.check_landmarks(FACE.astype(np.float32)).dtype == np.float64
+    assert lm.check_landmarks(torch.zeros(2, 68, 2) + 5, size=96).shape == (2, 68, 2)
+    assert lm.check_landmarks(np.zeros((0, 68, 2)), size=96).shape == (0, 68, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (np.zeros((5, 2)), ValueError, r"\(\.\.\., 68, 2\)"),
+        (np.zeros((2, 76, 2)), ValueError, r"got \(2, 76, 2\)"),
+        (np.zeros((68, 3)), ValueError, "68, 2"),
+        (np.where(np.arange(2) == 1, np.nan, FACE), ValueError, "NaN"),
+        (np.full((68, 2), "a"), TypeError, "real numbers"),
+        (FACE + 200, ValueError, "frame of the image"),
+    ],
+)
+def test_check_landmarks_names_what_is_wrong(value, error, message):
+    with pytest.raises(error, match=message):
+        lm.check_landmarks(value, "probe landmarks", size=112)

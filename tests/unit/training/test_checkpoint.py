@@ -1,0 +1,199 @@
+"""Checkpoints: what they hold and refuse; runs that are stopped, cut in pieces or killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ifr.common.errors import OutOfTime, Stopped
+from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
+from ifr.training import checkpoint as checkpoints
+from ifr.training import config as config
+from ifr.training import train
+from ifr.training.interrupts import Interrupts
+
+STEPS = 6
+TINY = resized(get_profile("smoke"), pretrain_steps=STEPS, steps=STEPS, precision="fp32", batch=8)
+
+
+@pytest.fixture
+def faces(smoke_sets):
+    return smoke_sets["train"]
+
+
+@pytest.fixture
+def saved(faces, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        train(PRETRAIN, TINY, faces, checkpoint=path, stop_after=1, progress=False)
+    return path
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for one in value for leaf in leaves(one)]
+    return [value]
+
+
+def test_a_checkpoint_holds_tensors_and_plain_values_alone(saved):
+    found = leaves(torch.load(saved, weights_only=True))
+    kinds = {type(leaf) for leaf in found}
+    assert kinds <= {torch.Tensor, int, float, str, bool, type(None)} and torch.Tensor in kinds
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        (
+            replace(TINY, network=replace(TINY.network, filters=40)),
+            "network.filters was 32 and is 40",
+        ),
+        (resized(TINY, learning_rate=1e-4), "optimisation.learning_rate was 0.003 and is 0.0001"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_by_name(faces, saved, profile, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        train(PRETRAIN, profile, faces, checkpoint=saved, progress=False)
+    assert str(saved) in str(caught.value)
+
+
+def test_a_checkpoint_of_other_data_or_code_is_refused_by_name(faces, saved, monkeypatch):
+    other = replace(faces, fingerprint="another")
+    with pytest.raises(ValueError, match=r"data was '.*' and is 'another'"):
+        train(PRETRAIN, TINY, other, checkpoint=saved, progress=False)
+    monkeypatch.setattr(config, "code_hash", lambda paths: "0" * 64)
+    with pytest.raises(ValueError, match=r"code\.losses\.py was"):
+        train(PRETRAIN, TINY, faces, checkpoint=saved, progress=False)
+
+
+def test_a_broken_checkpoint_is_refused(faces, saved):
+    saved.write_bytes(saved.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"is no checkpoint .*delete it"):
+        train(PRETRAIN, TINY, faces, checkpoint=saved, progress=False)
+
+
+def test_writing_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", fails)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.save(saved, {}, checkpoints.Progress(), {})
+    assert saved.read_bytes() == before
+
+
+def test_a_run_in_pieces_by_the_clock_ends_like_one_at_once(faces, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    whole, _ = train(VARIANTS["full"], TINY, faces, progress=False)
+    for step in range(1, STEPS):
+        with pytest.raises(OutOfTime, match=f"step {step} of {STEPS} is saved"):
+            train(
+                VARIANTS["full"],
+                TINY,
+                faces,
+                checkpoint=path,
+                progress=False,
+                deadline=time.monotonic(),
+            )
+    model, done = train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
+    assert same(model.state_dict(), whole.state_dict()) and done.step == STEPS
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ifr.datasets import load_set
+from ifr.profiles import VARIANTS, get_profile, resized
+from ifr.training import loop, train
+
+profile = resized(get_profile("smoke"), pretrain_steps=6, steps=6, precision="fp32", batch=8,
+                  checkpoint_seconds=0.0)
+save, count = loop.save, 0
+
+def save_and_die(*arguments):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        if sys.argv[4] == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments)
+
+loop.save = save_and_die
+train(VARIANTS["full"], profile, load_set(Path(sys.argv[1])), checkpoint=Path(sys.argv[2]),
+      progress=False)
+"""
+
+
+@pytest.mark.parametrize(("save", "when"), [(1, "before"), (2, "after"), (4, "before")])
+def test_a_killed_run_goes_on_from_the_last_checkpoint(faces, train_folder, tmp_path, save, when):
+    path = tmp_path / "checkpoint.pt"
+    frequent = resized(TINY, checkpoint_seconds=0.0)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, script, train_folder, path, str(save), when], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    kept = 0 if not path.exists() else torch.load(path, weights_only=True)["step"]
+    assert kept == (save if when == "after" else save - 1)
+    whole, _ = train(VARIANTS["full"], frequent, faces, progress=False)
+    again, progress = train(VARIANTS["full"], frequent, faces, checkpoint=path, progress=False)
+    assert same(whole.state_dict(), again.state_dict()) and progress.step == STEPS
+
+
+def test_the_first_signal_waits_for_the_end_of_the_step_and_the_second_does_not():
+    with Interrupts() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_are_left_alone_in_other_threads():
+    found = []
+
+    def run():
+        with Interrupts() as asked:
+            found.append(asked())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_ctrl_c_keeps_the_step_it_came_in(faces, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    whole, _ = train(VARIANTS["full"], TINY, faces, progress=False)
+    real, calls = torch.optim.AdamW.step, []
+
+    def interrupted(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)  # inside a step, before the weights have moved
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
+    with pytest.raises(Stopped, match=f"step 3 of {STEPS} is saved"):
+        train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
+    again, _ = train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
+    assert same(whole.state_dict(), again.state_dict())

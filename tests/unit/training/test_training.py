@@ -1,0 +1,181 @@
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from ifr import training
+from ifr.common import paths
+from ifr.common.errors import Stopped
+from ifr.profiles import PRETRAIN, VARIANTS, LossWeights, get_profile, resized
+from ifr.training import Batcher, batch_indices, train, train_or_load
+
+STEPS = 6
+TINY = resized(get_profile("smoke"), pretrain_steps=STEPS, steps=STEPS, precision="fp32", batch=8)
+
+
+@pytest.fixture
+def faces(smoke_sets):
+    return smoke_sets["train"]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def test_every_epoch_visits_each_image_once_in_a_new_order():
+    found = list(batch_indices(20, 5, 8, seed=0))
+    first, second = np.concatenate(found[:4]), np.concatenate(found[4:])
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert (first != second).any()
+    assert all(
+        (a == b).all() for a, b in zip(found[3:], batch_indices(20, 5, 8, 0, first=3), strict=True)
+    )
+    with pytest.raises(ValueError, match="the set has 3"):
+        next(batch_indices(3, 5, 1, 0))
+
+
+def test_twins_differ_from_the_clean_faces_only_inside_the_mask(faces):
+    images, labels = Batcher(faces, VARIANTS["full"], 48, 0, torch.device("cpu"))(np.arange(8), 0)
+    clean, twins = images.chunk(2)
+    changed = (clean != twins).any(dim=1)
+    assert images.shape == (16, 3, 48, 48) and labels.tolist() == faces.identity[:8].tolist()
+    assert changed.flatten(1).any(dim=1).all()
+    assert (twins.permute(0, 2, 3, 1)[changed] == -1).all()
+    assert changed.float().mean() < 0.2  # 32 x 12 of 96 x 96 is 4 %
+
+
+@pytest.mark.parametrize("name", ["base", "augmented", "sad", "fad", "full", "full_gaud"])
+def test_loss_parts_are_those_of_the_variant_and_finite(faces, name):
+    variant = VARIANTS[name]
+    model = training.build_network(TINY, variant, 12, seed=0)
+    batch = Batcher(faces, variant, 48, 0, torch.device("cpu"))
+    parts = training.loss_parts(model, *batch(np.arange(8), 0), variant)
+    expected = {"id"}
+    expected |= {"id occluded"} if variant.occlusion else set()
+    expected |= {"features"} if variant.feature else set()
+    expected |= {"filters", "response"} if variant.spatial else set()
+    assert set(parts) == expected
+    assert all(torch.isfinite(value) and value >= 0 for value in parts.values())
+
+
+def test_training_lowers_the_loss(faces):
+    longer = resized(TINY, pretrain_steps=100, batch=32, dropout=0.0)
+    _, done = train(PRETRAIN, longer, faces, progress=False)
+    assert done.history[-1]["id"] < 0.8 * done.history[0]["id"]
+
+
+def test_one_seed_gives_identical_weights_and_another_seed_others(faces):
+    a, b, c = (train(VARIANTS["full"], TINY, faces, seed=s, progress=False)[0] for s in (1, 1, 2))
+    assert same(a.state_dict(), b.state_dict())
+    assert not same(a.state_dict(), c.state_dict())
+
+
+@pytest.mark.parametrize("name", ["augmented", "full_gaud"])
+def test_a_run_cut_short_resumes_to_the_same_weights(faces, tmp_path, name):
+    whole, at_once = train(VARIANTS[name], TINY, faces, progress=False)
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped, match=f"step 4 of {STEPS} is saved"):
+        train(VARIANTS[name], TINY, faces, checkpoint=checkpoint, stop_after=4, progress=False)
+    again, resumed = train(VARIANTS[name], TINY, faces, checkpoint=checkpoint, progress=False)
+    assert same(whole.state_dict(), again.state_dict())
+    assert at_once.history == resumed.history
+
+
+def test_variants_start_from_the_pretrained_extractor_with_new_layers_after_it(faces):
+    base, _ = train(PRETRAIN, TINY, faces, progress=False)
+    state = base.state_dict()
+    model = training.build_network(TINY, VARIANTS["full"], 12, seed=0)
+    fresh = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load_extractor(state)
+    taken = {k for k, v in model.state_dict().items() if torch.equal(v, state[k])}
+    assert {"backbone.conv11", "backbone.conv53"} <= {".".join(k.split(".")[:2]) for k in taken}
+    assert torch.equal(model.filters, fresh["backbone.psi.conv.weight"])
+    assert torch.equal(model.classifier.weight, fresh["classifier.weight"])
+
+
+def test_train_or_load_trains_once_and_keys_on_what_matters(faces, smoke_home):
+    first = train_or_load("sad", TINY, faces, progress=False)
+    second = train_or_load("sad", TINY, faces, progress=False)
+    assert not first.loaded and second.loaded and first.key == second.key
+    assert same(first.model.state_dict(), second.model.state_dict())
+    assert not list(paths.models().rglob("*.partial"))
+    other = resized(TINY, learning_rate=1e-4)
+    seldom = resized(TINY, checkpoint_seconds=1.0)
+    start = first.key
+    keys = [
+        training.training_key(p, VARIANTS["sad"], 0, faces, start) for p in (TINY, other, seldom)
+    ]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_batch_norm_is_settled_on_the_final_weights(faces):
+    model, _ = train(VARIANTS["base"], TINY, faces, progress=False)
+    with torch.no_grad():
+        images, _ = Batcher(faces, VARIANTS["base"], 48, 0, torch.device("cpu"))(np.arange(64), 0)
+        response = model.response(images)
+    assert abs(float(response.mean())) < 0.2 and 0.5 < float(response.std()) < 1.5
+
+
+def test_bad_settings_are_refused(faces):
+    with pytest.raises(ValueError, match="unknown optimiser 'lion'"):
+        train(PRETRAIN, resized(TINY, optimiser="lion"), faces, progress=False)
+    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+        train(PRETRAIN, resized(TINY, precision="fp8"), faces, progress=False)
+    wrong = replace(VARIANTS["fad"], keep_share=1.5)
+    with pytest.raises(ValueError, match="keep"):
+        train(wrong, TINY, faces, progress=False)
+    endless = replace(VARIANTS["base"], weights=LossWeights(identity=float("inf")))
+    with pytest.raises(FloatingPointError, match="loss part id"):
+        train(endless, TINY, faces, progress=False)
+
+
+@pytest.mark.parametrize("name", ["base", "full", "full_gaud"])
+def test_faces_read_from_disk_make_the_batches_of_faces_in_memory(faces, name):
+    cpu, order = torch.device("cpu"), list(batch_indices(len(faces), 8, 7, seed=0))
+    kept, read = (
+        Batcher(faces, VARIANTS[name], 48, 0, cpu, flip=True, resident=resident)
+        for resident in (True, False)
+    )
+    assert read.images is None and kept.images is not None
+    for (a, labels), (b, same_labels) in zip(kept.iterate(order), read.iterate(order), strict=True):
+        assert torch.equal(a, b) and torch.equal(labels, same_labels)
+
+
+def test_a_set_too_large_for_the_device_stays_on_disk(faces, monkeypatch):
+    free = psutil.virtual_memory()._replace(available=faces.images.nbytes)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert Batcher(faces, VARIANTS["base"], 48, 0, torch.device("cpu")).images is None
+
+
+def test_flipping_changes_about_half_of_the_faces_and_the_mask_follows(faces):
+    cpu, where = torch.device("cpu"), np.arange(64)
+    plain, _ = Batcher(faces, VARIANTS["base"], 48, 0, cpu)(where, 0)
+    flipped, _ = Batcher(faces, VARIANTS["base"], 48, 0, cpu, flip=True)(where, 0)
+    turned = (plain.flip(3) == flipped).flatten(1).all(dim=1)
+    kept = (plain == flipped).flatten(1).all(dim=1)
+    assert (turned ^ kept).all() and 0.3 < turned.float().mean() < 0.7
+
+
+def test_margin_heads_train(faces):
+    for head in ("arcface", "cosface"):
+        profile = replace(TINY, network=replace(TINY.network, head=head, head_scale=16.0))
+        _, done = train(VARIANTS["full"], profile, faces, progress=False)
+        assert all(np.isfinite(value) for value in done.history[-1].values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["base", "full", "full_gaud"])
+def test_a_gpu_makes_the_batches_and_losses_of_the_cpu(faces, name):
+    found = {}
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        batch = Batcher(faces, VARIANTS[name], 48, 0, device, flip=True)
+        images, labels = batch(np.arange(16), 3)
+        model = training.build_network(TINY, VARIANTS[name], 12, seed=0).to(device).eval()
+        parts = training.loss_parts(model, images, labels, VARIANTS[name])
+        found[device.type] = images.cpu(), {k: v.item() for k, v in parts.items()}
+    differs = (found["cpu"][0] - found["cuda"][0]).abs()
+    assert (differs > 1e-5).float().mean() < 1e-4  # a pixel on the border of a mask may change side
+    for part, value in found["cpu"][1].items():
+        assert found["cuda"][1][part] == pytest.approx(value, rel=1e-2)
