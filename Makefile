@@ -4,42 +4,68 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
+READY_COURSE := $(VENV)/.ready-course
+NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb
 
-.PHONY: reproduce test lab course verify doctor setup lint clean
+.PHONY: reproduce test quick lint types lab course verify doctor setup clean
 
 reproduce: $(READY)
 	$(BIN)/ifr reproduce --profile $(PROFILE)
 
-test: lint
-	$(BIN)/python -m pytest
+# All tests: one process a core and one thread a process, since two that share cores slow each other.
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
-lint: $(READY)
+quick: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup tests/paper tests/unit
+
+lint: $(READY_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb notebooks/exercises/*.ipynb
+	$(BIN)/nbstripout --verify $(NOTEBOOKS)
+
+types: $(READY_TEST)
+	$(BIN)/mypy
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
-course: $(READY)
+course: $(READY_COURSE)
 	$(BIN)/ifr course build
 
-verify doctor: $(READY)
-	$(BIN)/ifr $@ $(if $(filter verify,$@),--profile $(PROFILE))
+verify: $(READY)
+	$(BIN)/ifr verify --profile $(PROFILE)
+
+doctor: $(READY)
+	$(BIN)/ifr doctor
 
 setup: $(READY)
 
 # uv when it is there, else venv and pip; the constraints are the set behind the reference results.
-$(READY): pyproject.toml constraints.txt
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "ifr needs Python >= 3.11; $(PYTHON) is older: run make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@if command -v uv >/dev/null; then \
 	  uv venv --allow-existing --python $(PYTHON) $(VENV) && \
-	  uv pip install --python $(BIN)/python -c constraints.txt -e '.[test]'; \
+	  uv pip install --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(1)'; \
 	fi
+	@touch $@
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call install)
+
+# The browser driver, ONNX, detection and the test runner: only what tests need.
+$(READY_TEST): pyproject.toml constraints.txt
+	$(call install,[test])
+	@touch $(READY) $(READY_COURSE)
+
+$(READY_COURSE): pyproject.toml constraints.txt
+	$(call install,[course])
 	@touch $(READY)
 
 clean:

@@ -13,8 +13,9 @@ from functools import cache
 import numpy as np
 from scipy.spatial import Delaunay
 
+from ifr.common.errors import UserError
 from ifr.common.paths import ASSETS
-from ifr.landmarks import NUM_LANDMARKS, check_landmarks, mirror
+from ifr.landmarks import FACE_SIZE, NUM_LANDMARKS, check_landmarks, mirror
 
 NUM_BORDER = 8
 NUM_POINTS = NUM_LANDMARKS + NUM_BORDER
@@ -23,7 +24,7 @@ NUM_TRIANGLES = 2 * NUM_POINTS - 2 - NUM_BORDER  # 142: all 8 border points lie 
 # Corners and edge midpoints of the unit square, clockwise on screen from the upper left.
 _BORDER = np.array([[0, 0], [1, 0], [2, 0], [2, 1], [2, 2], [1, 2], [0, 2], [0, 1]]) / 2.0
 _TOLERANCE = 1e-9  # how negative a barycentric coordinate may be and still count as on an edge
-_CHUNK = 50_000  # barycentric coordinates held at once: arrays that stay in the cache
+_CHUNK = 50_000 // NUM_TRIANGLES  # points located at once: arrays that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,10 @@ class FaceMesh:
         points: (76, 2) float64 pixels, the 68 template landmarks and the 8 border points.
         triangles: (142, 3) int64 indices into the points, all of positive signed area.
         size: side of the square image frame in pixels; `points` are in this frame.
+
+    >>> mesh = FaceMesh.frontal()
+    >>> mesh.points.shape, mesh.triangles.shape
+    ((76, 2), (142, 3))
     """
 
     points: np.ndarray
@@ -46,29 +51,13 @@ class FaceMesh:
     size: float
 
     def __post_init__(self) -> None:
-        points, triangles = np.asarray(self.points, np.float64), np.asarray(self.triangles)
-        if points.shape != (NUM_POINTS, 2) or triangles.shape != (NUM_TRIANGLES, 3):
-            raise ValueError(
-                f"a face mesh has (76, 2) points and (142, 3) triangles, got {points.shape} and "
-                f"{triangles.shape}; build one with FaceMesh.from_landmarks"
-            )
-        areas = _signed_areas(points, triangles)
-        square = np.prod(points.max(axis=0) - points.min(axis=0))
-        # Triangles that all turn the same way and add up to the square tile it exactly once.
-        if not (areas > 0).all() or not np.isclose(areas.sum(), square):
-            raise ValueError(
-                f"{int((areas <= 0).sum())} of the template's triangles are folded or the border "
-                "square is not tiled; the template must be a frontal face inside its border"
-            )
-        for name, array in (("points", points), ("triangles", triangles.astype(np.int64))):
-            array = array.copy()
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        for array in (self.points, self.triangles):
+            array.setflags(write=False)  # one template serves every caller
 
     @staticmethod
     def from_landmarks(
         landmarks: np.ndarray,
-        size: float = 112,
+        size: float = FACE_SIZE,
         *,
         margin: float | None = None,
         symmetric: bool = True,
@@ -80,22 +69,15 @@ class FaceMesh:
             size: side of the image frame in pixels.
             margin: distance of the border points outside the frame, in pixels; size / 4 if None.
             symmetric: average the template with its mirror image first. The triangles are then
-                mirror images too, but for the quadrilaterals that straddle the midline without a
-                point on it (one, between the brows): either diagonal is equally good, and
-                the same one is taken everywhere.
-
-        Raises:
-            ValueError: for bad landmarks, or landmarks outside the border points.
+                mirror images too, but for one quadrilateral across the midline, between the brows.
         """
         landmarks = check_landmarks(landmarks, size=size)
-        if landmarks.ndim != 2:
-            raise ValueError(f"landmarks of one template are (68, 2), got {landmarks.shape}")
         if symmetric:
             landmarks = (landmarks + mirror(landmarks, size)) / 2
         margin = size / 4 if margin is None else margin
         border = _BORDER * (size + 2 * margin) - margin
         if (landmarks <= border[0]).any() or (landmarks >= border[4]).any():
-            raise ValueError(
+            raise UserError(
                 f"template landmarks reach from {landmarks.min(axis=0).round(1).tolist()} to "
                 f"{landmarks.max(axis=0).round(1).tolist()}, beyond the border points "
                 f"{margin:g} pixels outside the {size:g}-pixel frame; give a larger margin"
@@ -104,24 +86,13 @@ class FaceMesh:
         return FaceMesh(points, _delaunay(points), size)
 
     @staticmethod
-    def frontal(size: int = 112) -> "FaceMesh":
+    def frontal(size: int = FACE_SIZE) -> "FaceMesh":
         """Return the packaged template: the mean frontal face of the default procedural data.
 
-        Args:
-            size: 112 for the aligned frame, less for its centre crop (96: the network's input).
+        It is in the frame of the aligned face (112), or of its centre crop (96: the network's
+        input); the border points move along, so that transfers in both agree.
         """
         return _frontal(size)
-
-    def crop(self, offset: float = 8, size: float = 96) -> "FaceMesh":
-        """Return this mesh in the frame of a crop whose upper left corner is (offset, offset).
-
-        The border points move along, so a transfer in the crop and in the whole image agree.
-        """
-        if size <= 0 or offset < 0 or offset + size > self.size:
-            raise ValueError(
-                f"a crop of {size} pixels at {offset} does not lie in the {self.size}-pixel frame"
-            )
-        return replace(self, points=self.points - offset, size=size)
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -146,55 +117,57 @@ class FaceMesh:
         """
         return _signed_areas(self.vertices(landmarks), self.triangles) <= 0
 
-    def locate(
-        self, points: np.ndarray, landmarks: np.ndarray, *, clip: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def locate(self, points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the triangle that encloses each point, and the point's place in it.
 
-        Where triangles overlap, in a folded (profile) mesh, triangles that face the camera
-        win; among them those of the face win over those that touch the border, and the one
-        enlarged most against the template, the one seen most from the front, wins over the rest.
-        A folded triangle is never the answer, and every point inside the border has an answer:
-        the fixed border makes the triangles wind around it exactly once, backward ones counted
-        negative, so at least one faces forward.
+        In a folded (profile) mesh triangles overlap; `enclosing_triangle` says which one wins.
+        Every point inside the border has an answer, and it is never a folded triangle.
 
         Args:
             points: (..., P, 2) pixels; leading dimensions broadcast with those of the landmarks.
             landmarks: (..., 68, 2) pixels, in this mesh's frame.
-            clip: move points outside the border square onto it first.
 
         Returns:
-            triangle: (..., P) int64 index into `triangles`; -1 outside the border and for NaN.
-            barycentric: (..., P, 3) float64, summing to 1; NaN where the triangle is -1.
+            Indices into `triangles` (..., P), -1 outside the border and for NaN; and barycentric
+            coordinates (..., P, 3) that sum to 1, NaN where the triangle is -1.
 
-        Raises:
-            ValueError: wrong shapes, or NaN landmarks.
+        >>> mesh = FaceMesh.frontal()
+        >>> triangle, barycentric = mesh.locate([[50.0, 60.0], [500.0, 0.0]], mesh.landmarks)
+        >>> triangle.tolist(), barycentric.round(2).tolist()
+        ([89, -1], [[0.53, 0.17, 0.31], [nan, nan, nan]])
         """
-        points, landmarks = _check_points(points), check_landmarks(landmarks)
+        points, landmarks = np.asarray(points, np.float64), check_landmarks(landmarks)
+        if points.ndim < 2 or points.shape[-1] != 2:
+            raise ValueError(f"points must have shape (..., P, 2), got {points.shape}")
         batch = np.broadcast_shapes(points.shape[:-2], landmarks.shape[:-2])
         shape = (*batch, points.shape[-2])
-        if landmarks.size == 2 * NUM_LANDMARKS:  # one face for all the points: one long row
-            points = points.reshape(1, -1, 2)
-            landmarks = landmarks.reshape(1, NUM_LANDMARKS, 2)
-        else:
-            points = np.broadcast_to(points, (*shape, 2)).reshape(math.prod(batch), shape[-1], 2)
+        # One row of points for each face; one face for all the points makes one long row.
+        rows = 1 if landmarks.size == 2 * NUM_LANDMARKS else math.prod(batch)
+        columns = math.prod(shape) if rows == 1 else shape[-1]
+        points = np.broadcast_to(points, (*shape, 2)).reshape(rows, columns, 2)
+        if rows > 1:
             landmarks = np.broadcast_to(landmarks, (*batch, NUM_LANDMARKS, 2))
-            landmarks = landmarks.reshape(-1, NUM_LANDMARKS, 2)
+        landmarks = landmarks.reshape(-1, NUM_LANDMARKS, 2)
         low, high = self.border[0], self.border[4]
-        if clip:
-            points = np.clip(points, low, high)
         inside = ((points >= low) & (points <= high)).all(axis=-1)  # NaN compares false
-        safe = np.where(inside[..., None], points, low)
-        triangle = np.empty(points.shape[:-1], np.int64)
-        barycentric = np.empty((*points.shape[:-1], 3))
-        for faces, spots in _chunks(*points.shape[:2]):
-            found = self._locate(safe[faces, spots], landmarks[faces])
-            triangle[faces, spots], barycentric[faces, spots] = found
+        points = np.where(inside[..., None], points, low)
+        triangle, barycentric = np.empty((rows, columns), np.int64), np.empty((rows, columns, 3))
+        for block in _blocks(rows, columns):
+            located = self.enclosing_triangle(points[block], landmarks[block[0]])
+            triangle[block], barycentric[block] = located
         triangle[~inside], barycentric[~inside] = -1, np.nan
         return triangle.reshape(shape), barycentric.reshape(*shape, 3)
 
-    def _locate(self, points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Locate (N, P, 2) points, all inside the border, in N faces at once."""
+    def enclosing_triangle(
+        self, points: np.ndarray, landmarks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Locate (N, P, 2) points, all inside the border, on N faces (N, 68, 2) at once.
+
+        Of overlapping triangles those that face the camera win; among them those of the face win
+        over those that touch the border, and the one enlarged most against the template, the one
+        seen most from the front, wins over the rest. The fixed border makes the triangles wind
+        around every point exactly once, backward ones counted negative, so one faces forward.
+        """
         corners = self.vertices(landmarks).transpose(2, 0, 1)[..., self.triangles.T]
         (ax, bx, cx), (ay, by, cy) = np.moveaxis(corners, 2, 1)  # (N, 142) each
         areas = ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)) / 2
@@ -217,23 +190,17 @@ class FaceMesh:
     def place(
         self, triangle: np.ndarray, barycentric: np.ndarray, landmarks: np.ndarray
     ) -> np.ndarray:
-        """Return the points with the given place in the mesh: the inverse of `locate`.
+        """Return the points (..., P, 2) with the given place in the mesh: the inverse of `locate`.
 
-        Args:
-            triangle: (..., P) int, -1 for none; leading dimensions broadcast with the landmarks'.
-            barycentric: (..., P, 3).
-            landmarks: (..., 68, 2) pixels, in this mesh's frame.
-
-        Returns:
-            (..., P, 2) float64 pixels; NaN where the triangle is -1.
+        Triangles (..., P) and coordinates (..., P, 3) broadcast with the landmarks (..., 68, 2);
+        points are NaN where the triangle is -1.
         """
         triangle, vertices = np.asarray(triangle), self.vertices(landmarks)
         batch = np.broadcast_shapes(triangle.shape[:-1], vertices.shape[:-2])
-        corner = self.triangles[triangle]  # (..., P, 3); -1 picks the last, masked by NaN below
-        corner = np.broadcast_to(corner, (*batch, *corner.shape[-2:]))
+        # Index -1 picks the last triangle, which NaN replaces below.
+        corner = np.broadcast_to(self.triangles[triangle], (*batch, triangle.shape[-1], 3))
         vertices = np.broadcast_to(vertices, (*batch, NUM_POINTS, 2))
-        flat = corner.reshape(*batch, 3 * corner.shape[-2], 1)
-        corners = np.take_along_axis(vertices, flat, axis=-2).reshape(*corner.shape, 2)
+        corners = np.take_along_axis(vertices[..., None, :, :], corner[..., None], axis=-2)
         placed = (np.asarray(barycentric)[..., None] * corners).sum(axis=-2)
         return np.where((triangle < 0)[..., None], np.nan, placed)
 
@@ -245,32 +212,25 @@ class FaceMesh:
         Inside a mesh without folded triangles, there and back is the identity. A point that lands
         on a folded triangle of the target lies on a side of the face that is not seen there.
 
-        Args:
-            points: (..., P, 2) pixels on the source faces.
-            source: (..., 68, 2) landmarks of the source faces; `mesh.landmarks` for the template.
-            target: (..., 68, 2) landmarks of the target faces; leading dimensions broadcast.
-            clip: move points outside the border square onto it first.
+        Points (..., P, 2) go from faces with landmarks ``source`` (..., 68, 2) to faces with
+        landmarks ``target``; `mesh.landmarks` are the template's. Points outside the border square,
+        which is wider than the image, become NaN, or with ``clip`` are moved onto it first.
 
-        Returns:
-            (..., P, 2) float64 pixels; NaN for points outside the border square. They are inside
-            the border square, which is wider than the image, unless target landmarks leave it.
+        >>> mesh = FaceMesh.frontal()
+        >>> lower = mesh.landmarks + [0, 5]  # the same face, 5 pixels further down
+        >>> mesh.transfer([[56.0, 60.0]], mesh.landmarks, lower).round(3).tolist()
+        [[56.0, 65.0]]
         """
-        return self.place(*self.locate(points, source, clip=clip), target)
+        points = np.clip(points, self.border[0], self.border[4]) if clip else points
+        return self.place(*self.locate(points, source), target)
 
 
 @cache
 def _frontal(size: int) -> FaceMesh:
-    if not 0 < size <= 112:
-        raise ValueError(f"size of the frontal mesh must be in 1..112, got {size}")
-    mesh = FaceMesh.from_landmarks(np.load(ASSETS / "frontal68.npy"), size=112)
-    return mesh if size == 112 else mesh.crop((112 - size) / 2, size)
-
-
-def _check_points(points: np.ndarray) -> np.ndarray:
-    points = np.asarray(points)
-    if points.ndim < 2 or points.shape[-1] != 2:
-        raise ValueError(f"points must have shape (..., P, 2), got {points.shape}")
-    return points.astype(np.float64)
+    if not 0 < size <= FACE_SIZE:
+        raise UserError(f"size of the frontal mesh must be in 1..{FACE_SIZE}, got {size}")
+    mesh = FaceMesh.from_landmarks(np.load(ASSETS / "frontal68.npy"))
+    return replace(mesh, points=mesh.points - (FACE_SIZE - size) / 2, size=size)
 
 
 def _signed_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -287,7 +247,7 @@ def _delaunay(points: np.ndarray) -> np.ndarray:
     a shear far below any landmark's accuracy decides it the same way on every machine.
     """
     sheared = points + 1e-6 * points[:, ::-1] * [1, 0]
-    triangles = Delaunay(sheared).simplices
+    triangles = Delaunay(sheared).simplices.astype(np.int64)
     areas = _signed_areas(points, triangles)
     triangles = np.where((areas < 0)[:, None], triangles[:, ::-1], triangles)
     triangles = triangles[np.abs(areas) > 1e-6]  # slivers along the straight border enclose nothing
@@ -296,10 +256,10 @@ def _delaunay(points: np.ndarray) -> np.ndarray:
     return triangles[np.lexsort(triangles.T[::-1])]
 
 
-def _chunks(faces: int, points: int) -> Iterator[tuple[slice, slice]]:
+def _blocks(faces: int, points: int) -> Iterator[tuple[slice, slice]]:
     """Cut a (faces, points) table into blocks of bounded memory."""
-    columns = max(1, min(points, _CHUNK // NUM_TRIANGLES))
-    rows = max(1, _CHUNK // (NUM_TRIANGLES * columns))
+    columns = max(1, min(points, _CHUNK))
+    rows = max(1, _CHUNK // columns)
     for row in range(0, faces, rows):
         for column in range(0, points, columns):
             yield slice(row, row + rows), slice(column, column + columns)

@@ -1,7 +1,8 @@
 """Synthetic occlusion: a rectangle on the template, warped to every face (Sec. 3.3, Fig. 3).
 
 BlaS is a black rectangle of 32 x 12 pixels; GauD is Gaussian noise in a rectangle whose width and
-height are each drawn from 12 to 32 (Sec. 4.1). All sizes are pixels of the 96 x 96 frontal frame.
+height are each drawn from 12 to 32 (Sec. 4.1). All sizes are pixels of the 96 x 96 frontal frame,
+whose mesh, ``FaceMesh.frontal(96)``, is the default of every ``mesh`` here.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from numpy.typing import ArrayLike
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from ifr.landmarks import GROUPS, NUM_LANDMARKS, check_landmarks
+from ifr.common.errors import UserError
+from ifr.common.tensors import check_floating
+from ifr.landmarks import CROP_SIZE, GROUPS, NUM_LANDMARKS, check_landmarks
 from ifr.mesh import FaceMesh
 
 KINDS = {"BlaS": "black", "GauD": "noise"}  # name in the paper (Table 2) -> what fills the mask
@@ -35,16 +38,12 @@ FIXED_BOXES: dict[str, tuple[int, int, int, int]] = {
 
 
 def corners(rectangle: ArrayLike) -> np.ndarray:
-    """Return the corners of (..., 4) x, y, width, height as (..., 4, 2), clockwise on screen.
-
-    Raises:
-        ValueError: if a rectangle is not four finite numbers with positive width and height.
-    """
+    """Return the corners of (..., 4) x, y, width, height as (..., 4, 2), clockwise on screen."""
     rectangle = np.asarray(rectangle, np.float64)
     if rectangle.shape[-1:] != (4,):
-        raise ValueError(f"a rectangle is x, y, width, height; got shape {rectangle.shape}")
+        raise UserError(f"a rectangle is x, y, width, height; got shape {rectangle.shape}")
     if not np.isfinite(rectangle).all() or (rectangle[..., 2:] <= 0).any():
-        raise ValueError(f"a rectangle needs finite x, y and positive sizes, got {rectangle}")
+        raise UserError(f"a rectangle needs finite x, y and positive sizes, got {rectangle}")
     x, y, width, height = np.moveaxis(rectangle, -1, 0)
     return np.stack([x, y, x + width, y, x + width, y + height, x, y + height], axis=-1).reshape(
         *rectangle.shape[:-1], 4, 2
@@ -89,7 +88,7 @@ def draw_rectangle(
 
     Args:
         rng: a named stream of `ifr.common.seeding`.
-        mesh: frontal template; the 96 x 96 one if None.
+        mesh: frontal template.
         kind: "BlaS" (32 x 12) or "GauD" (width and height each a whole number from 12 to 32).
         placement: "face": uniform over the places where all four corners lie on the face, the
             paper's "randomly placed on the face"; "released": the released code's rule, anywhere
@@ -97,19 +96,16 @@ def draw_rectangle(
 
     Returns:
         x, y of the upper left corner, width, height, in pixels of the mesh's frame.
-
-    Raises:
-        ValueError: for an unknown kind or placement, or a mesh on which no such rectangle fits.
     """
-    mesh = FaceMesh.frontal(96) if mesh is None else mesh
+    mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     if placement not in ("face", "released"):
-        raise ValueError(f'placement must be "face" or "released", got {placement!r}')
+        raise UserError(f'placement must be "face" or "released", got {placement!r}')
     if kind == "BlaS":
         size = np.array(BLAS_SIZE, float)
     elif kind == "GauD":
         size = rng.integers(GAUD_RANGE[0], GAUD_RANGE[1], size=2, endpoint=True).astype(float)
     else:
-        raise ValueError(f'kind must be "BlaS" or "GauD", got {kind!r}')
+        raise UserError(f'kind must be "BlaS" or "GauD", got {kind!r}')
     box = face_hull(mesh)
     low, high = box.min(axis=0), box.max(axis=0) - size
     if placement == "released":
@@ -119,7 +115,7 @@ def draw_rectangle(
         rectangle = (*rng.uniform(low, high).tolist(), *size.tolist())
         if placement == "released" or on_face(rectangle, mesh):
             return rectangle
-    raise ValueError(f"a {size[0]:g} x {size[1]:g} rectangle does not fit on this template's face")
+    raise UserError(f"a {size[0]:g} x {size[1]:g} rectangle does not fit on this template's face")
 
 
 def draw_rectangles(
@@ -144,65 +140,47 @@ def warp_vertices(
     Args:
         rectangle: x, y, width, height in the mesh's frame; (4,) for all faces or (N, 4).
         landmarks: (N, 68, 2) pixels in the image's own frame; the result is on their device.
-        mesh: frontal template; the 96 x 96 one if None.
+        mesh: frontal template.
         size: side of the images in pixels, if it is not the mesh's (48 for a reduced network).
         check: False for a floating tensor of landmarks that were checked before: looking at their
             values makes a GPU wait.
 
     Returns:
         (N, 4, 2) tensor, pixels in the image's own frame, in the landmarks' floating type.
-
-    Raises:
-        ValueError: bad landmarks, or a rectangle that leaves the template image.
     """
-    mesh = FaceMesh.frontal(96) if mesh is None else mesh
+    mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     size = mesh.size if size is None else size
-    if check:
-        landmarks = _check_faces(landmarks, size)
-    wanted = np.asarray(rectangle, np.float64)
-    if wanted.shape not in ((4,), (len(landmarks), 4)):
-        raise ValueError(
-            f"rectangle must be (4,) or one per face ({len(landmarks)}, 4), got {wanted.shape}"
+    faces = _check_faces(landmarks, size) if check else torch.as_tensor(landmarks)
+    boxes = np.asarray(rectangle, np.float64)
+    if boxes.shape not in ((4,), (len(faces), 4)):
+        raise UserError(
+            f"rectangle must be (4,) or one per face ({len(faces)}, 4), got {boxes.shape}"
         )
-    if wanted.ndim == 1:
-        triangle, weights = _locate_one(mesh, tuple(wanted.tolist()))
-    else:
-        triangle, weights = _locate_corners(mesh, wanted)
-    corner = torch.as_tensor(
-        mesh.triangles[triangle], device=landmarks.device
-    )  # (4, 3) | (N, 4, 3)
-    weights = torch.as_tensor(weights).to(landmarks)
-    border = torch.as_tensor(mesh.border * (size / mesh.size)).to(landmarks)
-    vertices = torch.cat([landmarks, border.expand(len(landmarks), -1, -1)], dim=1)  # (N, 76, 2)
-    if corner.ndim == 2:
-        picked = vertices[:, corner]  # (N, 4, 3, 2)
-    else:
-        picked = vertices[torch.arange(len(landmarks), device=corner.device)[:, None, None], corner]
-    return (weights[..., None] * picked).sum(dim=-2)
+    shared = boxes.ndim == 1
+    located = _locate_shared(mesh, tuple(boxes.tolist())) if shared else _locate(mesh, boxes)
+    triangle, barycentric = located
+    corner = torch.as_tensor(mesh.triangles[triangle], device=faces.device)  # ([N,] 4, 3)
+    row = torch.arange(len(faces), device=faces.device)[:, None, None]
+    weights = torch.as_tensor(barycentric).to(faces)
+    border = torch.as_tensor(mesh.border * (size / mesh.size)).to(faces)
+    vertices = torch.cat([faces, border.expand(len(faces), -1, -1)], dim=1)  # (N, 76, 2)
+    return (weights[..., None] * vertices[row, corner]).sum(dim=-2)  # over (N, 4, 3, 2)
 
 
 def fill_polygon(vertices: Tensor, height: int, width: int) -> Tensor:
     """Return the pixels whose centres lie inside each polygon, by the even-odd rule.
 
-    Args:
-        vertices: (N, V, 2) pixels, in order around the polygon; it may cross itself.
-        height: image height in pixels.
-        width: image width in pixels.
-
-    Returns:
-        (N, height, width) bool, on the device of the vertices. A centre on a left or top
-        edge counts as inside, on a right or bottom edge as outside, so neighbours never overlap.
+    The vertices (N, V, 2), pixels in order around each polygon, give masks (N, height, width); a
+    polygon may cross itself. A centre on a left or top edge counts as inside, on a right or bottom
+    edge as outside, so neighbours never overlap.
     """
-    if vertices.ndim != 3 or vertices.shape[-1] != 2:
-        raise ValueError(f"vertices must be (N, V, 2), got {tuple(vertices.shape)}")
+    check_floating("vertices", vertices, "(N, V, 2)")
     rows = torch.arange(height, device=vertices.device, dtype=vertices.dtype) + 0.5
     columns = torch.arange(width, device=vertices.device, dtype=vertices.dtype) + 0.5
     inside = torch.zeros(len(vertices), height, width, dtype=torch.bool, device=vertices.device)
     ends = vertices.roll(-1, dims=1)
     for k in range(vertices.shape[1]):  # over the four edges, each for all images at once
-        (x0, y0), (x1, y1) = (
-            ends_k[:, :, None].unbind(1) for ends_k in (vertices[:, k], ends[:, k])
-        )
+        (x0, y0), (x1, y1) = (e[:, :, None].unbind(1) for e in (vertices[:, k], ends[:, k]))
         crosses = (y0 <= rows) != (y1 <= rows)  # (N, H): does the edge cross this row of centres?
         slope = (x1 - x0) / torch.where(y1 == y0, 1.0, y1 - y0)
         at = torch.where(crosses, x0 + (rows - y0) * slope, -torch.inf)
@@ -227,8 +205,8 @@ def occlude(
         images: (N, C, H, H) float in [-1, 1].
         landmarks: (N, 68, 2) pixels in the frame of these images.
         rectangle: x, y, width, height in the mesh's frame, or one for each image as (N, 4).
-        mesh: frontal template; the 96 x 96 one if None. Images of another size, such as a
-            reduced network's 48, show the same frame at that scale.
+        mesh: frontal template. Images of another size, such as a reduced network's 48, show the
+            same frame at that scale.
         fill: "black" (-1), or "noise": normal values of standard deviation 0.5, independent for
             each pixel and channel, clipped to [-1, 1]. The paper does not give the noise's
             parameters and the released code has none of it.
@@ -239,16 +217,19 @@ def occlude(
     Returns:
         occluded images like `images`, and masks (N, H, H) bool, true where the image was covered.
 
-    Raises:
-        TypeError: if the images are not a floating tensor.
-        ValueError: wrong shapes or counts, bad landmarks, an unknown fill, noise without generator.
+    >>> mesh = FaceMesh.frontal(96)
+    >>> images, landmarks = torch.zeros(2, 3, 96, 96), np.stack([mesh.landmarks] * 2)
+    >>> covered, masks = occlude(images, landmarks, (30, 40, 32, 12))  # BlaS over the nose
+    >>> masks.sum(dim=(1, 2)).tolist()
+    [384, 384]
     """
-    mesh = FaceMesh.frontal(96) if mesh is None else mesh
-    _check_images(images, landmarks)
-    if fill not in KINDS.values():
-        raise ValueError(f'fill must be "black" or "noise", got {fill!r}')
-    if fill == "noise" and generator is None and noise is None:
-        raise ValueError('fill="noise" needs a generator, so that a run can be repeated')
+    mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
+    check_floating("images", images, "(N, C, H, H)")
+    if images.shape[-1] != images.shape[-2] or len(images) != len(landmarks):
+        raise UserError(
+            f"images must be square, one for each face; got images {tuple(images.shape)} and "
+            f"landmarks of {len(landmarks)} faces"
+        )
     height, width = images.shape[-2:]
     # Places are computed in float32 at least: half precision would move them by tenths of pixels.
     landmarks = torch.as_tensor(landmarks, device=images.device)
@@ -256,10 +237,17 @@ def occlude(
         landmarks = landmarks.to(torch.float32)
     vertices = warp_vertices(rectangle, landmarks, mesh=mesh, size=height, check=check)
     masks = fill_polygon(vertices, height, width)
-    cover = torch.as_tensor(-1.0, dtype=images.dtype, device=images.device)
-    if fill == "noise":
-        cover = (draw_noise(images.shape, generator) if noise is None else noise).to(images)
-    return torch.where(masks[:, None], cover, images), masks
+    if fill == "black":
+        cover = images.new_full((), -1.0)
+    elif fill != "noise":
+        raise UserError(f'fill must be "black" or "noise", got {fill!r}')
+    elif noise is not None:
+        cover = noise
+    elif generator is not None:
+        cover = draw_noise(images.shape, generator)
+    else:
+        raise UserError('fill="noise" needs a generator, so that a run can be repeated')
+    return torch.where(masks[:, None], cover.to(images), images), masks
 
 
 def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -269,16 +257,16 @@ def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _locate_one(mesh: FaceMesh, rectangle: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _locate_shared(mesh: FaceMesh, box: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Locate a rectangle once for all batches that share it, such as the fixed boxes."""
-    return _locate_corners(mesh, np.array(rectangle))
+    return _locate(mesh, np.array(box))
 
 
-def _locate_corners(mesh: FaceMesh, rectangle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    vertices = corners(rectangle)
+def _locate(mesh: FaceMesh, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    vertices = corners(boxes)
     if (vertices < 0).any() or (vertices > mesh.size).any():
-        raise ValueError(
-            f"rectangle {rectangle.tolist()} leaves the {mesh.size:g}-pixel frontal frame; "
+        raise UserError(
+            f"rectangle {boxes.tolist()} leaves the {mesh.size:g}-pixel frontal frame; "
             "x, y, x + width and y + height must lie inside it"
         )
     return mesh.locate(vertices, mesh.landmarks)
@@ -288,20 +276,8 @@ def _check_faces(landmarks: Tensor | np.ndarray, size: float) -> Tensor:
     """Check (N, 68, 2) landmarks and return them as a floating tensor on their own device."""
     plain = landmarks.detach().cpu() if isinstance(landmarks, Tensor) else landmarks
     if np.ndim(plain) != 3:
-        raise ValueError(f"landmarks must be (N, {NUM_LANDMARKS}, 2), got {np.shape(plain)}")
+        raise UserError(f"landmarks must be (N, {NUM_LANDMARKS}, 2), got {np.shape(plain)}")
     checked = check_landmarks(plain, size=size)
     if isinstance(landmarks, Tensor) and landmarks.is_floating_point():
         return landmarks
     return torch.as_tensor(checked, device=getattr(landmarks, "device", "cpu"))
-
-
-def _check_images(images: Tensor, landmarks: Tensor | np.ndarray) -> None:
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        got = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(
-            f"images must be a floating tensor in [-1, 1], got {got}; from uint8: x / 127.5 - 1"
-        )
-    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
-        raise ValueError(f"images must be square, (N, C, H, H), got {tuple(images.shape)}")
-    if len(images) != len(landmarks):
-        raise ValueError(f"{len(images)} images but landmarks of {len(landmarks)} faces")

@@ -1,6 +1,9 @@
 """The run sizes, as data: every difference between runs is a field here, never a code path."""
 
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ifr.common.errors import UserError
 
 # The paper's setting is t = 260 of K = 320 (Sec. 4.1); reduced networks keep the share.
 PAPER_FILTERS = 320
@@ -10,40 +13,24 @@ PAPER_LMF_RATE = 0.9583  # 1 - 24 / (24 * 24), Sec. 3.3
 
 @dataclass(frozen=True)
 class FacesPlan:
-    """How many identities and shots each procedural set of a profile has.
+    """How many identities and shots each procedural set of a profile has."""
 
-    Attributes:
-        train: (identities, shots each), without occluders.
-        closed_shots: further shots of the training identities, for closed-set accuracy.
-        validation: (identities, shots each) of people met nowhere else, for choices.
-        templates: (identities, shots each) held out, wide yaw, some with natural occluders.
-        ar_identities: people held out, 13 shots each as in the AR database.
-        seed: moves every identity to another one.
-    """
-
-    train: tuple[int, int]
-    closed_shots: int
-    validation: tuple[int, int]
-    templates: tuple[int, int]
-    ar_identities: int
-    seed: int = 0
+    train: tuple[int, int]  # identities, shots each, without occluders, as CASIA-WebFace
+    closed_shots: int  # further shots of the training identities, for closed-set accuracy
+    validation: tuple[int, int]  # identities, shots each, of people met nowhere else, for choices
+    templates: tuple[int, int]  # held out, wide yaw, some with natural occluders, as IJB-A
+    ar_identities: int  # held out, 13 shots each, as one session of the AR database
+    seed: int = 0  # moves every identity to another one
 
 
 @dataclass(frozen=True)
 class PhotographsPlan:
-    """Which photographs a run takes from the folder that IFR_REAL_FACES names.
+    """Which photographs a run takes from the folder that IFR_REAL_FACES names."""
 
-    Attributes:
-        least_images: identities with fewer images are not trained on.
-        held_out: one image in so many of a training identity is kept for closed-set accuracy.
-        identities: how many training identities at most, those with most images; None for all.
-        pairs: how many of LFW's pairs, spread over its folds; None for all 6,000.
-    """
-
-    least_images: int = 2
-    held_out: int = 8
-    identities: int | None = None
-    pairs: int | None = None
+    least_images: int = 2  # of an identity; one with fewer teaches nothing of sameness
+    held_out: int = 8  # one image in so many of a training identity tests closed-set accuracy
+    identities: int | None = None  # to train on at most, those with most images; None: all
+    pairs: int | None = None  # of LFW's, spread over its folds; None: all 6,000
 
 
 @dataclass(frozen=True)
@@ -55,8 +42,8 @@ class LossWeights:
     filters: float = 100.0  # with form "released", which never compares two filters
     response: float = 1.0  # on the clean branch and again on the occluded one
     features: float = 0.1
-    filter_form: str = "released"
-    response_form: str = "released"
+    filter_form: str = "released"  # or "paper": Eq. 1 to the letter
+    response_form: str = "released"  # or "paper": Eq. 2 to the letter
 
 
 @dataclass(frozen=True)
@@ -64,11 +51,11 @@ class Variant:
     """One row of the ablation: which losses, which occlusion, which LMF rate."""
 
     name: str
-    title: str
+    title: str  # in figures and tables
     spatial: bool = False  # SAD, Eq. 1 and 2
     feature: bool = False  # FAD, Eq. 4 and 5
-    occlusion: str | None = None  # None: clean faces only; "BlaS" or "GauD": a twin branch
-    lmf_rate: float = 0.0
+    occlusion: str | None = None  # None: clean faces only; "BlaS" or "GauD": an occluded branch
+    lmf_rate: float = 0.0  # share of each response map that LMF sets to zero
     keep_share: float = PAPER_KEEP / PAPER_FILTERS  # t / K
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -77,9 +64,13 @@ class Variant:
         return round(self.keep_share * filters)
 
 
-def _full(name: str, title: str, **changes) -> Variant:
-    defaults = dict(spatial=True, feature=True, occlusion="BlaS", lmf_rate=PAPER_LMF_RATE)
-    return Variant(name, title, **(defaults | changes))
+def _full(name: str, title: str, **changes: Any) -> Variant:
+    defaults: dict[str, Any] = dict(spatial=True, feature=True, occlusion="BlaS")
+    return Variant(name, title, **(defaults | dict(lmf_rate=PAPER_LMF_RATE) | changes))
+
+
+def _sad(name: str, title: str, **weights: Any) -> Variant:
+    return _full(name, title, feature=False, occlusion=None, weights=LossWeights(**weights))
 
 
 VARIANTS: dict[str, Variant] = {
@@ -87,7 +78,7 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant("base", "Base"),
         Variant("augmented", "Base + augmentation", occlusion="BlaS"),
-        _full("sad", "SAD only", feature=False, occlusion=None),
+        _sad("sad", "SAD only"),
         _full("fad", "FAD only", spatial=False),
         _full("full", "SAD + FAD, BlaS (t = 260)"),
         _full("full_t130", "SAD + FAD, BlaS (t = 130)", keep_share=130 / PAPER_FILTERS),
@@ -96,20 +87,8 @@ VARIANTS: dict[str, Variant] = {
         _full("full_lmf75", "SAD + FAD, LMF 75 %", lmf_rate=0.75),
         _full("full_lmf875", "SAD + FAD, LMF 87.5 %", lmf_rate=0.875),
         # How the spreadness moves with the weight of the response loss (beside Figure 5).
-        _full(
-            "sad_r0",
-            "SAD only, response weight 0",
-            feature=False,
-            occlusion=None,
-            weights=LossWeights(response=0.0),
-        ),
-        _full(
-            "sad_r10",
-            "SAD only, response weight 10",
-            feature=False,
-            occlusion=None,
-            weights=LossWeights(response=10.0),
-        ),
+        _sad("sad_r0", "SAD only, response weight 0", response=0.0),
+        _sad("sad_r10", "SAD only, response weight 10", response=10.0),
     )
 }
 
@@ -132,14 +111,14 @@ class Network:
     torchvision's networks is ``backbone="torchvision/resnet18"`` and so on.
     """
 
-    input_size: int = 96
-    filters: int = PAPER_FILTERS
+    input_size: int = 96  # pixels; 48 is a quarter of the work, and of the response map
+    filters: int = PAPER_FILTERS  # K; fewer where there are fewer people to tell apart
     width: float = 1.0  # factor on the channels of CASIA-Net; the other backbones have 1
-    backbone: str = "casianet"
+    backbone: str = "casianet"  # the paper's first
     layers: tuple[str, ...] | None = None  # three feature layers of a torchvision backbone
     head: str = "softmax"  # the paper's; or a margin head, "arcface" or "cosface"
     margin: float | None = None  # of a margin head; None for that of its paper
-    head_scale: float = 64.0  # s of a margin head
+    head_scale: float = 64.0  # s of a margin head, as in ArcFace and CosFace
 
     def __post_init__(self) -> None:
         if self.input_size not in (112, 96, 48, 24):
@@ -153,12 +132,12 @@ class Network:
 class Optimisation:
     """How a network is trained. ``steps`` counts batches; a twin batch holds both branches."""
 
-    pretrain_steps: int
-    steps: int
+    pretrain_steps: int  # of the common base that every variant starts from
+    steps: int  # of each variant after it
     batch: int = 48  # faces a step; pairs when there is an occluded branch
     optimiser: str = "adamw"  # reaches in minutes what the paper's SGD reaches in days
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
+    learning_rate: float = 3e-3  # the peak of one cycle
+    weight_decay: float = 1e-4  # of either optimiser; the paper names none for its SGD
     warmup_share: float = 0.15  # one-cycle: the share of steps with a rising rate
     dropout: float = 0.4  # released: keep probability 0.6 before the classifier
     # Factor on f before the classifier. 1 is the paper's. The mean of a filtered map is small, and
@@ -168,6 +147,9 @@ class Optimisation:
     flip: bool = False  # flip half of the faces; the paper and the released code do not
     compile: bool = False  # torch.compile of the backbone: minutes at the start, for long GPU runs
     freeze_bn: bool = False  # batch norm by the statistics of the start, never by the batch's
+    # CPU threads a network trains on. Another number changes the last bits of every sum, so the
+    # weights would depend on the machine; cores are used by training variants side by side.
+    threads: int = 1
     checkpoint_seconds: float = 60.0  # between two checkpoints: what a killed run loses at most
 
 
@@ -176,14 +158,14 @@ class Profile:
     """One run size; see the table in README."""
 
     name: str
-    purpose: str
+    purpose: str  # in one line, for the page of a run
     faces: FacesPlan | None  # procedural faces, or None for a run on photographs
     network: Network
     optimisation: Optimisation
-    photographs: PhotographsPlan | None = None
-    notebooks: tuple[str, ...] = PROCEDURAL_NOTEBOOKS
-    variants: tuple[str, ...] = MAIN + THRESHOLDS + RATES + SWEEP
-    seeds: tuple[int, ...] = (0,)
+    photographs: PhotographsPlan | None = None  # or None for a run on procedural faces
+    notebooks: tuple[str, ...] = PROCEDURAL_NOTEBOOKS  # that ifr reproduce executes
+    variants: tuple[str, ...] = MAIN + THRESHOLDS + RATES + SWEEP  # that it trains
+    seeds: tuple[int, ...] = (0,)  # of training
     analysis_images: int = 1000  # faces behind Figures 5 to 7; the paper takes 1,000
     retrieval_identities: int = 150  # two images each, Sec. 4.4; fewer where fewer are held out
     bootstrap: int = 1000  # resamples of the test identities behind each spread
@@ -194,138 +176,131 @@ class Profile:
         return asdict(self)
 
 
-PROFILES: dict[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            name="smoke",
-            purpose="tests: every line of every notebook runs, no number means anything",
-            faces=FacesPlan(
-                train=(12, 8),
-                closed_shots=3,
-                validation=(6, 6),
-                templates=(12, 10),
-                ar_identities=8,
-            ),
-            network=Network(input_size=48, filters=32, width=0.125),
-            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
-            analysis_images=60,
-            retrieval_identities=12,
-            bootstrap=50,
-            verification_pairs=60,
+_ALL = (
+    Profile(
+        name="smoke",
+        purpose="tests: every line of every notebook runs, no number means anything",
+        faces=FacesPlan(
+            train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
         ),
-        Profile(
-            name="classroom",
-            purpose="a laptop without a GPU: every figure and table in under 45 minutes",
-            faces=FacesPlan(
-                train=(110, 50),
-                closed_shots=8,
-                validation=(40, 20),
-                templates=(80, 24),
-                ar_identities=60,
-            ),
-            network=Network(input_size=48, filters=128, width=0.25),
-            optimisation=Optimisation(
-                pretrain_steps=2000, steps=700, dropout=0.2, feature_scale=4.0
-            ),
+        network=Network(input_size=48, filters=32, width=0.125),
+        optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
+        analysis_images=60,
+        retrieval_identities=12,
+        bootstrap=50,
+        verification_pairs=60,
+    ),
+    Profile(
+        name="classroom",
+        purpose="a laptop without a GPU: every figure and table in under 45 minutes",
+        faces=FacesPlan(
+            train=(110, 50),
+            closed_shots=8,
+            validation=(40, 20),
+            templates=(80, 24),
+            ar_identities=60,
         ),
-        Profile(
-            name="full_size",
-            purpose="one GPU: the paper's own network on procedural faces",
-            faces=FacesPlan(
-                train=(1000, 48),
-                closed_shots=6,
-                validation=(100, 20),
-                templates=(300, 24),
-                ar_identities=126,
-            ),
-            network=Network(),
-            optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
-            variants=(*MAIN, "full_gaud"),
+        network=Network(input_size=48, filters=128, width=0.25),
+        optimisation=Optimisation(pretrain_steps=2000, steps=700, dropout=0.2, feature_scale=4.0),
+    ),
+    Profile(
+        name="full_size",
+        purpose="one GPU: the paper's own network on procedural faces",
+        faces=FacesPlan(
+            train=(1000, 48),
+            closed_shots=6,
+            validation=(100, 20),
+            templates=(300, 24),
+            ar_identities=126,
         ),
-        Profile(
-            name="full_size_brief",
-            purpose="the paper's own network cut to what two CPU cores train in an hour",
-            faces=FacesPlan(
-                train=(48, 30),
-                closed_shots=4,
-                validation=(20, 10),
-                templates=(40, 12),
-                ar_identities=20,
-            ),
-            network=Network(),
-            optimisation=Optimisation(
-                pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
-            ),
-            notebooks=("01", "03", "05", "07", "08", "09", "11", "12", "13"),
-            variants=("base", "augmented", "sad", "full"),
-            analysis_images=300,
-            retrieval_identities=40,
+        network=Network(),
+        optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
+        variants=(*MAIN, "full_gaud"),
+    ),
+    Profile(
+        name="full_size_brief",
+        purpose="the paper's own network cut to what two CPU cores train in an hour",
+        faces=FacesPlan(
+            train=(48, 30),
+            closed_shots=4,
+            validation=(20, 10),
+            templates=(40, 12),
+            ar_identities=20,
         ),
-        Profile(
-            name="paper",
-            purpose="the paper's schedule, on procedural faces until its data are in place",
-            faces=FacesPlan(
-                train=(2000, 48),
-                closed_shots=6,
-                validation=(200, 20),
-                templates=(500, 25),
-                ar_identities=126,
-            ),
-            network=Network(),
-            optimisation=Optimisation(
-                pretrain_steps=100_000, steps=100_000, batch=64, optimiser="sgd", learning_rate=1e-3
-            ),
+        network=Network(),
+        optimisation=Optimisation(
+            pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
         ),
-        Profile(
-            name="photographs",
-            purpose="photographs of real people: does what holds on procedural faces hold on them",
-            faces=None,
-            photographs=PhotographsPlan(),
-            notebooks=PHOTOGRAPHS_NOTEBOOKS,
-            network=Network(input_size=48, filters=160, width=0.5),
-            optimisation=Optimisation(pretrain_steps=3000, steps=1200, feature_scale=4.0),
-            variants=PHOTOGRAPHS,
+        notebooks=("01", "03", "05", "07", "08", "09", "11", "12", "13"),
+        variants=("base", "augmented", "sad", "full"),
+        analysis_images=300,
+        retrieval_identities=40,
+    ),
+    Profile(
+        name="paper",
+        purpose="the paper's schedule, on procedural faces until its data are in place",
+        faces=FacesPlan(
+            train=(2000, 48),
+            closed_shots=6,
+            validation=(200, 20),
+            templates=(500, 25),
+            ar_identities=126,
         ),
-        Profile(
-            name="photographs_smoke",
-            purpose="tests: every line of the run on photographs, no number means anything",
-            faces=None,
-            photographs=PhotographsPlan(held_out=4, identities=12, pairs=60),
-            notebooks=PHOTOGRAPHS_NOTEBOOKS,
-            network=Network(input_size=48, filters=32, width=0.125),
-            optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
-            variants=PHOTOGRAPHS,
-            analysis_images=60,
-            bootstrap=50,
+        network=Network(),
+        optimisation=Optimisation(
+            pretrain_steps=100_000,
+            steps=100_000,
+            batch=64,
+            optimiser="sgd",
+            learning_rate=1e-3,
+            weight_decay=0.0,  # the paper is silent
         ),
-    )
-}
+    ),
+    Profile(
+        name="photographs",
+        purpose="photographs of real people: does what holds on procedural faces hold on them",
+        faces=None,
+        photographs=PhotographsPlan(),
+        notebooks=PHOTOGRAPHS_NOTEBOOKS,
+        network=Network(input_size=48, filters=160, width=0.5),
+        optimisation=Optimisation(pretrain_steps=3000, steps=1200, feature_scale=4.0),
+        variants=PHOTOGRAPHS,
+    ),
+    Profile(
+        name="photographs_smoke",
+        purpose="tests: every line of the run on photographs, no number means anything",
+        faces=None,
+        photographs=PhotographsPlan(held_out=4, identities=12, pairs=60),
+        notebooks=PHOTOGRAPHS_NOTEBOOKS,
+        network=Network(input_size=48, filters=32, width=0.125),
+        optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
+        variants=PHOTOGRAPHS,
+        analysis_images=60,
+        bootstrap=50,
+    ),
+)
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in _ALL}
 
-
+# What three profiles were called, until their names said what they are.
 RENAMED = {"gpu": "full_size", "gpu_reduced": "full_size_brief", "real": "photographs"}
 
 
 def get_profile(name: str) -> Profile:
     """Return the profile of that name; an unknown or former name is refused with the known ones."""
     if name in RENAMED:
-        raise ValueError(f"profile {name!r} is now called {RENAMED[name]!r}")
+        raise UserError(f"profile {name!r} is now called {RENAMED[name]!r}")
     if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+        raise UserError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
     return PROFILES[name]
 
 
 def get_variant(name: str) -> Variant:
-    """Return the training variant of that name.
-
-    Raises:
-        ValueError: for an unknown name, listing the known ones.
-    """
+    """Return the training variant of that name; an unknown one is refused with the known ones."""
     if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
+        raise UserError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
     return VARIANTS[name]
 
 
-def resized(profile: Profile, **changes) -> Profile:
+def resized(profile: Profile, **changes: Any) -> Profile:
     """Return a copy of a profile with some fields of ``optimisation`` changed."""
     return replace(profile, optimisation=replace(profile.optimisation, **changes))

@@ -1,124 +1,179 @@
-"""Speeds of this machine, as the README quotes them: each function returns one measured line."""
+"""Speeds of this machine, each beside what one would use instead: python scripts/benchmark.py
 
-import shutil
-import tempfile
+Ours and the other run in turns within one process, so that a machine that slows down slows both;
+the ratio is the median over the turns. Memory is the rise of the resident set during a call.
+
+    python scripts/benchmark.py mesh step --profile classroom --json speeds.json
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
+import psutil
+import torch
+from benchmark_cases import CASES, Case, Settings
 
-from ifr.apps.explorer import Explorer
-from ifr.apps.explorer_panel import Panel
-from ifr.common.paths import ASSETS
-from ifr.datasets import FaceSet
-from ifr.datasets.index import DatasetIndex
-from ifr.datasets.prepare import prepare
-from ifr.datasets.readers.images import Files, LazyImages
-from ifr.datasets.readers.landmark_files import GivenLandmarks
-from ifr.experiment.run import start
-from ifr.mesh import FaceMesh
-from ifr.profiles import get_variant
-from ifr.training import build_network
+from ifr.common.errors import UserError
+from ifr.common.files import write_text
+from ifr.common.hardware import device_facts, usable_cores
+from ifr.profiles import get_profile
 
 
-def best_of(function: Callable[[], object], repeats: int) -> float:
-    """Return the shortest of several timings in seconds, after one run that is not counted."""
-    function()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return min(times)
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a call of ours and the same work done another way.
 
-
-def mesh_cost(faces: int = 64, points: int = 4) -> str:
-    """Time moving the vertices of a mask between the template and a batch of faces."""
-    mesh, rng = FaceMesh.frontal(112).crop(offset=8, size=96), np.random.default_rng(0)
-    landmarks = mesh.landmarks + rng.normal(0, 1, (faces, 68, 2))
-    spots = rng.uniform(20, 70, (points, 2))
-    there = best_of(lambda: mesh.transfer(spots, mesh.landmarks, landmarks), 30)
-    placed = mesh.transfer(spots, mesh.landmarks, landmarks)
-    back = best_of(lambda: mesh.transfer(placed, landmarks, mesh.landmarks), 30)
-    return (
-        f"{faces} faces x {points} points: {1000 * there:.2f} ms to the faces, "
-        f"{1000 * back:.2f} ms back to the template"
-    )
-
-
-def explorer_speed(profile: str, moves: int = 40) -> str:
-    """Time moves of the explorer's sliders: networks, drawing and packing, not the browser.
-
-    The networks of the profile are untrained, which changes no time.
-
-    Args:
-        profile: whose network and faces.
-        moves: of each kind.
+    Attributes:
+        case: name of the case.
+        what: the work.
+        ours_ms: median time of our call.
+        other: how else it is done; empty where nothing else does it.
+        other_ms: median time of the other.
+        ratio: other / ours, median over turns: above 1 ours is faster.
+        ours_mb: rise of the resident set in one call of ours.
+        other_mb: the same of the other.
+        rate: units of work a second, such as faces.
+        unit: of the rate.
     """
-    run = start("benchmark", profile=profile)
-    networks = {
-        get_variant(name).title: build_network(run.profile, get_variant(name), 2, 0).eval()
-        for name in ("base", "full")
-    }
-    panel, times = Panel(Explorer(run, networks)), {}
-    for kind, values in (
-        ("rectangle", [dict(x=2 * (k % 20) + 4) for k in range(moves)]),
-        ("turn", [dict(yaw=5 * (k % 24) - 60) for k in range(moves)]),
-        ("face", [dict(person=k % len(panel.explorer.seeds)) for k in range(moves)]),
-    ):
-        times[kind] = []
-        for move in values:
-            began = time.perf_counter()
-            panel.set(**move)
-            times[kind].append(1000 * (time.perf_counter() - began))
-    spent = ", ".join(
-        f"{kind} {np.median(one):.0f} ms (95th percentile {np.percentile(one, 95):.0f})"
-        for kind, one in times.items()
+
+    case: str
+    what: str
+    ours_ms: float
+    other: str
+    other_ms: float | None
+    ratio: float | None
+    ours_mb: float
+    other_mb: float | None
+    rate: float
+    unit: str
+
+    def __str__(self) -> str:
+        """Return the line as text."""
+        line = f"{self.case:10} {self.what}: {self.ours_ms:.4g} ms, {self.rate:.4g} {self.unit}/s"
+        line += f", {self.ours_mb:.0f} MB"
+        if self.other_ms is None:
+            return line
+        return (
+            f"{line} | {self.other}: {self.other_ms:.4g} ms, {self.other_mb:.0f} MB"
+            f" | {self.ratio:.2f} x"
+        )
+
+
+@dataclass
+class Peak:
+    """The largest rise of the resident set while it is watched, bytes."""
+
+    rise: int = 0
+
+
+@contextmanager
+def memory_watched() -> Iterable[Peak]:
+    """Watch the resident set of this process from a thread."""
+    peak, process, ended = Peak(), psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+
+    def sample() -> None:
+        while not ended.wait(0.002):
+            peak.rise = max(peak.rise, process.memory_info().rss - before)
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def megabytes(call: Callable[[], object]) -> float:
+    """Return by how much the resident set rises during a call."""
+    with memory_watched() as peak:
+        call()
+    return peak.rise / 2**20
+
+
+def measured(case: Case) -> list[Row]:
+    """Run a case and its rivals in turns; a row for each rival, or one where there is none."""
+    calls = [case.ours, *case.others.values()]
+    memory = [megabytes(call) for call in calls]  # the first call, which also warms up
+    turns = [[seconds(call) for call in calls] for _ in range(case.turns)]
+    columns = list(zip(*turns, strict=True))
+    ours = statistics.median(columns[0])
+    common = dict(case=case.name, what=case.what, ours_ms=1000 * ours, ours_mb=memory[0])
+    common |= dict(rate=case.count / ours, unit=case.unit)
+    if not case.others:
+        return [Row(**common, other="", other_ms=None, ratio=None, other_mb=None)]
+    return [
+        Row(
+            **common,
+            other=name,
+            other_ms=1000 * statistics.median(times),
+            ratio=statistics.median(b / a for a, b in zip(columns[0], times, strict=True)),
+            other_mb=memory[index],
+        )
+        for index, (name, times) in enumerate(zip(case.others, columns[1:], strict=True), start=1)
+    ]
+
+
+def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="ifr benchmark", description="Speeds of this machine beside what one would use instead"
     )
-    return f"two networks of profile {profile}, a move answered in: {spent}"
-
-
-def alignment_speed(count: int = 2000, *, workers: int | None = None) -> str:
-    """Align JPEG files of 250×250 pixels by given landmarks and return the speed in words.
-
-    The files show a random pattern with fine and coarse detail; decoding, warping, writing and the
-    start of the workers are counted.
-
-    Args:
-        count: how many images.
-        workers: processes; the cores this process may use if None.
-    """
-    rng = np.random.default_rng(0)
-    template = np.load(ASSETS / "frontal68.npy") * 1.1 + 60
-    with tempfile.TemporaryDirectory() as place:
-        root, names = Path(place), []
-        for k in range(count):
-            coarse = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
-            picture = cv2.resize(coarse, (250, 250), interpolation=cv2.INTER_CUBIC)
-            picture = cv2.add(picture, rng.integers(0, 24, (250, 250, 3), dtype=np.uint8))
-            names.append(f"{k}.jpg")
-            cv2.imwrite(str(root / names[-1]), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        points = (template + rng.normal(0, 2, (count, 1, 2))).astype(np.float32)
-        faces = FaceSet(
-            "benchmark",
-            LazyImages(Files(root, names)),
-            np.zeros(count, np.int64),
-            None,
-            {"file": np.array(names)},
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; default: all")
+    parser.add_argument("--profile", default="classroom", help="whose network and batch")
+    parser.add_argument("--batch", type=int, help="pairs a training step; the profile's")
+    parser.add_argument("--identities", type=int, default=150, help="of the classifier")
+    parser.add_argument("--images", type=int, default=400, help="to render, align and embed")
+    parser.add_argument("--json", type=Path, help="also write the rows there")
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.cases) - set(CASES))
+    if unknown:
+        raise UserError(
+            f"nothing to measure is called {', '.join(unknown)}: choose of {', '.join(CASES)}"
         )
-        given = GivenLandmarks(points, (), "benchmark")
-        began = time.perf_counter()
-        prepare(
-            DatasetIndex(faces, {}),
-            root / "out",
-            name="benchmark",
-            landmarks=given,
-            workers=workers,
-            progress=False,
-        )
-        seconds = time.perf_counter() - began
-        shutil.rmtree(root / "out")
-    speed = f"{count / seconds:.0f} images/s"
-    return f"{count} JPEG images of 250 x 250 pixels in {seconds:.1f} s: {speed}"
+    return options
+
+
+def main() -> None:
+    """Measure the cases asked for and print a line for each comparison."""
+    options = options_of()
+    torch.set_num_threads(usable_cores())
+    settings = Settings(
+        get_profile(options.profile), options.batch, options.identities, options.images
+    )
+    rows = []
+    for name in options.cases or CASES:
+        for case in CASES[name](settings):
+            for row in measured(case):
+                print(row, flush=True)
+                rows.append(asdict(row))
+            for note in case.notes():
+                print(f"{'':10} {note}", flush=True)
+            case.close()
+    if options.json is not None:
+        write_text(options.json, json.dumps(dict(machine=device_facts(), rows=rows), indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"ifr: {error}")

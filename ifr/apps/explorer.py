@@ -12,17 +12,12 @@ import pandas as pd
 import torch
 
 from ifr.datasets import FaceSet
-from ifr.experiment.analysis import (
-    TWIN_SHOT,
-    clean_faces,
-    network_peaks,
-    pick_filters,
-    strongest_locations,
-)
+from ifr.datasets.paired import TWIN_SHOT
+from ifr.experiment.filters import clean_faces
 from ifr.experiment.run import Run
 from ifr.faces import OCCLUDERS, Identity, Render, build_identity, draw_shot, render
-from ifr.interpretation import FRAME, changed_share, feature_difference, peak_statistics
-from ifr.landmarks import CROP_OFFSET
+from ifr.interpretation import changed_share, feature_difference, network_peaks, steady_filters
+from ifr.landmarks import CROP_OFFSET, CROP_SIZE
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import occlude
 
@@ -139,10 +134,7 @@ class Explorer:
         """Six filters of each network that keep to places far apart, as in Figure 1."""
         faces, found = clean_faces(self.run, STEADY_FACES), {}
         for title, model in self.models.items():
-            peaks = network_peaks(model, self.run, faces)
-            statistics = peak_statistics(peaks)
-            spread = np.fmin(statistics["positive_spread"], statistics["negative_spread"])
-            found[title] = pick_filters(strongest_locations(peaks), spread, 6)
+            found[title] = steady_filters(network_peaks(model, faces, size=self.run.size), 6)
         return found
 
     def face(self, person: int, yaw: float, cover: str = "none") -> Render:
@@ -173,16 +165,16 @@ class Explorer:
         bare = _as_set(self.face(setting.person, setting.yaw))
         covered, images = bare, self.run.images(bare)
         if setting.cover == RECTANGLE:
-            twin = occlude(images, self.run.points(bare), setting.box, mesh=self.run.mesh96)[0]
+            twin = occlude(images, self.run.points(bare), setting.box, mesh=self.run.crop_mesh)[0]
         else:
             covered = _as_set(self.face(setting.person, setting.yaw, setting.cover))
             twin = self.run.images(covered)
-        crop = slice(CROP_OFFSET, CROP_OFFSET + FRAME)
+        crop = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
         pictures = [np.array(one.images[0][crop, crop]) for one in (bare, covered)]
         if setting.cover == RECTANGLE:
             whole = torch.from_numpy(pictures[0])[None].permute(0, 3, 1, 2).float()
             points = torch.from_numpy(self.run.crop_landmarks(bare))
-            hidden = occlude(whole, points, setting.box, mesh=self.run.mesh96)[1][0]
+            hidden = occlude(whole, points, setting.box, mesh=self.run.crop_mesh)[1][0]
             pictures[1][hidden.numpy()] = 0
         answers = {
             title: self._answer(title, model, setting, images, twin)
@@ -219,8 +211,9 @@ class Explorer:
         self, model: InterpretableFaceNet, images: torch.Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return LMF(ψ(I)) (K, h, w) and f(I) (1, K)."""
-        filtered = model.lmf_response(images.contiguous(memory_format=torch.channels_last)).float()
-        return filtered[0].numpy(), filtered.mean(dim=(2, 3)).numpy()
+        images = images.contiguous(memory_format=torch.channels_last)
+        features, response = model.features_and_response(images)
+        return response[0].float().numpy(), features.float().numpy()
 
 
 def presets(boxes: Mapping[str, Box]) -> dict[str, Setting]:
@@ -245,7 +238,7 @@ def _places(maps: np.ndarray) -> np.ndarray:
     height, width = maps.shape[1:]
     index = np.abs(maps).reshape(len(maps), -1).argmax(axis=1)
     cell = np.stack([index % width, index // width], axis=-1) + 0.5
-    return cell * (FRAME / np.array([width, height]))
+    return cell * (CROP_SIZE / np.array([width, height]))
 
 
 def _as_set(face: Render) -> FaceSet:

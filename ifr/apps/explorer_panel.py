@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ifr.apps.explorer import COVERS, RECTANGLE, Answer, Explorer, Setting, View
-from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED, picture_html
-from ifr.interpretation import FRAME
+from ifr.figures.output import picture_html
+from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED
+from ifr.landmarks import CROP_SIZE
 
 TILE = 108  # side of a face on the screen, pixels: both networks fit beside the controls
 GAP = 6
@@ -60,7 +61,7 @@ def peaks_picture(ground: np.ndarray, answer: Answer, top: float) -> np.ndarray:
     drawn, fine = ground.copy(), 4  # OpenCV takes parts of a pixel as bits of an integer
     strength = answer.change / (top or 1.0)
     for k in strength.argsort():  # the largest on top
-        place = [int(v) for v in answer.peaks[k] * (TILE / FRAME * 2**fine)]
+        place = [int(v) for v in answer.peaks[k] * (TILE / CROP_SIZE * 2**fine)]
         radius = int((2 + 3.5 * strength[k]) * 2**fine)
         colour = MAGNITUDE_TABLE[int(256 * min(strength[k], 1)), :3] * 255
         cv2.circle(drawn, place, radius, colour.tolist(), -1, cv2.LINE_AA, fine)
@@ -200,7 +201,8 @@ class Panel:
     def _moved(self, _: object) -> None:
         values = {name: control.value for name, control in self._controls.items()}
         width, height = values["width"], values["height"]
-        box = (min(values["x"], FRAME - width), min(values["y"], FRAME - height), width, height)
+        x, y = min(values["x"], CROP_SIZE - width), min(values["y"], CROP_SIZE - height)
+        box = (x, y, width, height)
         setting = Setting(values["person"], values["yaw"], values["cover"], tuple(map(float, box)))
         if setting != self.view.setting:
             self.view = self.explorer.look(setting)
@@ -234,8 +236,8 @@ def _controls(setting: Setting, people: int) -> dict[str, widgets.Widget]:
         ),
         yaw=slider("turn (°)", int(setting.yaw), -60, 60, 5, "to the left or right, in degrees"),
         cover=choice("cover", setting.cover, COVERS, "what hides a part of the face"),
-        x=slider("left (px)", x, 0, FRAME - 4, 2, "left edge of the rectangle, frontal frame"),
-        y=slider("top (px)", y, 0, FRAME - 4, 2, "upper edge of the rectangle, frontal frame"),
+        x=slider("left (px)", x, 0, CROP_SIZE - 4, 2, "left edge of the rectangle, frontal frame"),
+        y=slider("top (px)", y, 0, CROP_SIZE - 4, 2, "upper edge of the rectangle, frontal frame"),
         width=slider("width (px)", width, 4, 48, 2, "of the rectangle"),
         height=slider("height (px)", height, 4, 48, 2, "of the rectangle"),
         filters=choice("filters", SPREAD, (SPREAD, CHANGED), "which six response maps are shown"),

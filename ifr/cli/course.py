@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ifr.cli.checkout import run_script
+
 app = typer.Typer(no_args_is_help=True, help="Exercises that grade themselves, with nbgrader.")
 NUMBERS = Annotated[list[str] | None, typer.Argument(help="Numbers, such as 01 04; default: all.")]
 
@@ -22,22 +24,11 @@ def build(
     print(f"students: {target / 'release'}\ninstructor: {target / 'source'}")
 
 
-@app.command()
+@app.command(context_settings=dict(ignore_unknown_options=True))
 def check(
-    numbers: NUMBERS = None,
-    wrong: Annotated[
-        Path | None, typer.Option(help="Folder of wrong solutions; default: tests/wrong_solutions.")
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Of scripts/check_course.py: numbers, --nbgrader.")
     ] = None,
 ) -> None:
     """Grade the reference solutions, the untouched release and wrong solutions."""
-    from ifr.apps import course
-    from ifr.common import paths
-
-    folder = wrong or paths.home() / "tests" / "e2e" / "wrong_solutions"
-    failed = graded = 0
-    for grade in course.check(folder, numbers or ()):
-        print(grade, flush=True)
-        graded, failed = graded + 1, failed + bool(grade.problem)
-    print(f"{graded - failed} of {graded} submissions score what they must")
-    if failed:
-        raise typer.Exit(1)
+    run_script("check_course", arguments or ())

@@ -19,23 +19,24 @@ def check(
     decode: Annotated[bool, typer.Option(help="Decode every image to find broken ones.")] = True,
     every: Annotated[bool, typer.Option("--all", help="List every problem.")] = False,
 ) -> None:
-    """Count what is there, compare with what was published, list what is missing and its cost."""
+    """Count what is there, compare with what was published, list what is missing at what impact."""
     from ifr.datasets.check import check as run_check
 
-    found = run_check(name, path, decode=decode)
-    print(f"compared with {found.release}" if found.release else "no published set to compare with")
-    for row in found.counts.itertuples():
+    report = run_check(name, path, decode=decode)
+    release = report.release
+    print(f"compared with {release}" if release else "no published set to compare with")
+    for row in report.counts.itertuples():
         published = "" if np.isnan(row.published) else f"  of {int(row.published):,} published"
         print(f"  {row.what:14} {row.found:>12,}{published}")
-    if found.decoded is None:
+    if report.decoded is None:
         print("  images were not decoded: broken ones are not found")
-    if not found.problems:
+    if not report.issues:
         print("no problem found")
-    for row in found.summary().itertuples():
+    for row in report.summary().itertuples():
         print(f"{row.kind}: {row.count:,}, such as {row.example}: {row.impact}")
     if every:
-        for problem in found.problems:
-            print(f"  {problem.kind}\t{problem.where}\t{problem.impact}")
+        for issue in report.issues:
+            print(f"  {issue.kind}\t{issue.where}\t{issue.impact}")
 
 
 @app.command()
@@ -116,7 +117,7 @@ def protocol(
     save: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
 ) -> None:
     """Test any embedding by a data set's own protocol."""
-    from ifr.evaluation.protocols.run import run_protocol
+    from ifr.evaluation.protocols.published import run_protocol
 
     table = run_protocol(
         name,

@@ -9,10 +9,11 @@ import torch
 
 from ifr import __version__
 from ifr.common import paths
+from ifr.common.errors import UserError
 from ifr.common.hardware import computes_in_bfloat16, usable_cores
 from ifr.datasets import load_set
 from ifr.datasets.photographs import find_folders
-from ifr.datasets.rendered import plan_sets, set_folder
+from ifr.datasets.rendered import SetSpec, plan_sets, set_folder
 from ifr.experiment.batch import PACKAGES
 from ifr.profiles import PROFILES
 
@@ -20,8 +21,10 @@ GIB = 2**30
 
 
 def report() -> list[tuple[str, str]]:
-    """Return (what, found) lines on the machine, the packages, the data sets and the runs."""
-    memory, disk = psutil.virtual_memory(), shutil.disk_usage(paths.home())
+    """Return (what, state) lines on the machine, the packages, the data sets and the runs."""
+    home = paths.home()  # may not be there yet: it is made on first use
+    disk = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.exists()))
+    memory = psutil.virtual_memory()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
     lines = [
         ("ifr", __version__),
@@ -31,7 +34,7 @@ def report() -> list[tuple[str, str]]:
         ("bf16 arithmetic", "yes" if computes_in_bfloat16() else "no, fp32 is used"),
         ("GPU", gpu),
         ("memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"),
-        ("disk", f"{disk.free / GIB:.1f} GiB free at {paths.home()}"),
+        ("disk", f"{disk.free / GIB:.1f} GiB free at {home}"),
     ]
     lines += [(f"package {name}", _version(name)) for name in PACKAGES]
     lines.append(("photographs", _photographs_state()))
@@ -46,7 +49,7 @@ def report() -> list[tuple[str, str]]:
 def _photographs_state() -> str:
     try:
         lfw, training = find_folders(paths.real_faces())
-    except FileNotFoundError as error:
+    except (UserError, OSError) as error:
         return f"none (not needed): {error}"
     return f"LFW in {lfw}, training in {', '.join(training) or 'nothing'}"
 
@@ -58,7 +61,7 @@ def _version(name: str) -> str:
         return "MISSING: run make setup, or pip install -e ."
 
 
-def _set_state(spec) -> str:
+def _set_state(spec: SetSpec) -> str:
     folder = set_folder(spec, paths.data())
     if not folder.exists():
         return f"{spec.name}: not rendered yet (made on first use)"

@@ -9,6 +9,7 @@ import typer
 
 from ifr.cli import course as cli_course
 from ifr.cli import data as cli_data
+from ifr.cli.checkout import run_script
 from ifr.common.errors import OutOfTime, Stopped, UserError
 
 PROFILE = Annotated[
@@ -21,7 +22,6 @@ SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 MINUTES = Annotated[
     float | None, typer.Option(min=0.0, help="Stop cleanly after so many minutes (exit status 75).")
 ]
-BENCHMARKS = ("faces", "align", "mesh", "training", "ijbc", "explorer")
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,13 +51,13 @@ def faces(
 
     plan = get_profile(profile).faces
     if plan is None:
-        raise ValueError(f"profile {profile!r} is a run on photographs: it renders no faces")
+        raise UserError(f"profile {profile!r} is a run on photographs: it renders no faces")
     if sheet is not None:
         write_sheet(sheet, identities)
         print(f"wrote {sheet}")
         return
-    for name, found in ensure_sets(plan, paths.data()).items():
-        print(f"{name}: {len(found)} images of {len(set(found.identity.tolist()))} identities")
+    for name, people in ensure_sets(plan, paths.data()).items():
+        print(f"{name}: {len(people)} images of {len(set(people.identity.tolist()))} identities")
 
 
 def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
@@ -68,52 +68,21 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     from ifr.faces import build_identity, contact_sheet, draw_shot, render
 
     if path.suffix.lower() not in (".png", ".jpg"):
-        raise ValueError(f"cannot write {path}: the name must end in .png or .jpg")
+        raise UserError(f"cannot write {path}: the name must end in .png or .jpg")
     paths.require_writable(path.resolve().parent)
     people = [(seed, build_identity(seed)) for seed in range(identities)]
     images = [render(who, draw_shot(seed, k)).image for seed, who in people for k in range(shots)]
     Image.fromarray(contact_sheet(images, columns=shots)).save(path)
 
 
-@app.command()
+@app.command(context_settings=dict(ignore_unknown_options=True))
 def benchmark(
-    what: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; default: all.")
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Of scripts/benchmark.py, such as mesh or -- --help.")
     ] = None,
-    images: Annotated[int, typer.Option(min=40, help="Faces to render and to align.")] = 2000,
-    profile: PROFILE = "classroom",
-    batch: Annotated[
-        int | None, typer.Option(min=2, help="Pairs a training step; default: the profile's.")
-    ] = None,
-    identities: Annotated[int, typer.Option(min=2, help="Of the classifier in training.")] = 150,
 ) -> None:
-    """Measure this machine: faces, alignment, the mesh, training, IJB-C's ROC, the explorer."""
-    import torch
-    from benchmark import alignment_speed, explorer_speed, mesh_cost
-    from benchmark_training import training_cost
-
-    from ifr.common.hardware import usable_cores
-    from ifr.datasets.rendered import render_benchmark
-    from ifr.evaluation import ijbc_benchmark
-    from ifr.profiles import get_profile
-
-    chosen = get_profile(profile)
-    unknown = sorted(set(what or ()) - set(BENCHMARKS))
-    if unknown:
-        raise ValueError(
-            f"nothing to measure is called {', '.join(unknown)}: choose of {', '.join(BENCHMARKS)}"
-        )
-    torch.set_num_threads(usable_cores())
-    measure = dict(
-        faces=lambda: render_benchmark(images),
-        align=lambda: alignment_speed(images),
-        mesh=mesh_cost,
-        training=lambda: training_cost(chosen, batch=batch, identities=identities),
-        ijbc=ijbc_benchmark,
-        explorer=lambda: explorer_speed(profile),
-    )
-    for name in what or BENCHMARKS:
-        print(f"{name}:", measure[name](), flush=True)
+    """Measure this machine: faces, alignment, the mesh, training, the explorer, and others."""
+    run_script("benchmark", arguments or ())
 
 
 @app.command()
@@ -133,32 +102,35 @@ def train(
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
     from ifr.datasets import load_set
+    from ifr.experiment.batch import train_all
     from ifr.experiment.run import start
     from ifr.profiles import get_variant
 
     for name in variants or ():
         get_variant(name)  # refuse a wrong name before the first one is trained
     run = start("train", profile=profile, seed=seed, max_minutes=max_minutes)
-    run.launch(devices)
     run.training = None if data is None else load_set(data)
-    for name in variants or run.profile.variants:
-        run.trained(name)
+    run.launch(devices)
+    train_all(run, variants or ())
 
 
 @app.command()
 def sweep(
-    axes: Annotated[list[str], typer.Argument(help="Such as features=0,0.1,1 or t=130,260,320.")],
+    axes: Annotated[
+        list[str],
+        typer.Argument(help="Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."),
+    ],
     variant: Annotated[str, typer.Option(help="Whose settings are changed.")] = "full",
     seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1,2",
     profile: PROFILE = "classroom",
     name: Annotated[str, typer.Option(help="Folder below results/PROFILE/.")] = "sweep",
     max_minutes: MINUTES = None,
 ) -> None:
-    """Train every combination of loss weights and t with several seeds: one table."""
+    """Train every combination of loss weights, forms and t with several seeds: one table."""
     from ifr.experiment import sweep as sweeps
 
     if not all(seed.isdecimal() for seed in seeds.split(",")):
-        raise ValueError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
+        raise UserError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
     chosen = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
     table = sweeps.sweep(
         sweeps.parse_axes(axes),
@@ -191,7 +163,9 @@ def evaluate(
 
 @app.command()
 def figures(
-    notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers, such as 07 08.")] = None,
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Numbers, such as 07 08; default: the profile's.")
+    ] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
     weights: Annotated[
@@ -199,18 +173,10 @@ def figures(
     ] = "trained",
 ) -> None:
     """Execute notebooks again and redraw their figures and tables."""
-    from ifr.experiment.batch import execute, numbered_notebooks
-    from ifr.experiment.run import start
+    from ifr.experiment.batch import redraw
 
-    known = {path.name[:2]: path for path in numbered_notebooks()}
-    unknown = sorted(set(notebooks or ()) - set(known))
-    if unknown:
-        raise ValueError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
-    run = start("figures", profile=profile, seed=seed, weights=weights)
-    given = {} if weights == "trained" else dict(weights=weights)
-    for number in notebooks or known:
-        execute(known[number], run, parameters=given, force=True)
-        print(f"{known[number].name}: executed")
+    folder = redraw(profile, notebooks or (), seed=seed, weights=weights)
+    print(f"open {folder / 'index.html'}")
 
 
 @app.command()
@@ -231,21 +197,21 @@ def verify(
     profile: PROFILE = "classroom",
     every: Annotated[bool, typer.Option("--all", help="Show what agrees, too.")] = False,
 ) -> None:
-    """Compare a run with the committed reference, within stated tolerances."""
+    """Compare a run with the committed reference: verdicts, evidence, tables, figures."""
     from ifr.common import paths
+    from ifr.experiment.verify import AGREES, DIFFERS, SHOWN
     from ifr.experiment.verify import verify as compare
 
     rows = compare(paths.results(profile), paths.reference(profile))
     for row in rows:
-        if every or not row.ok:
-            word = "ok  " if row.ok else "FAIL"
-            print(
-                f"{word} {row.table} {row.column}: differs by {row.worst:.4g}, "
-                f"allowed {row.allowed:.4g} {row.note}"
-            )
-    failed = sum(not row.ok for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} comparisons agree with the reference")
-    if failed:
+        if every or row.outcome == DIFFERS:
+            print(f"{row.outcome}: {row.what}: {row.note}")
+    count = {word: sum(row.outcome == word for row in rows) for word in (AGREES, DIFFERS, SHOWN)}
+    print(
+        f"{count[AGREES]} of {len(rows) - count[SHOWN]} comparisons agree with the reference; "
+        f"{count[SHOWN]} columns and quantities without a known unit are {SHOWN} (--all lists them)"
+    )
+    if count[DIFFERS]:
         raise typer.Exit(1)
 
 
@@ -254,21 +220,21 @@ def doctor() -> None:
     """Show what this machine has and which data sets and runs are in place."""
     from ifr.cli.doctor import report
 
-    for what, found in report():
-        print(f"{what + ':':28} {found}")
+    for what, state in report():
+        print(f"{what + ':':28} {state}")
 
 
 def main() -> None:
-    """Run the command; a foreseen error is one plain line and exit status 2, not a traceback.
+    """Run the command; a user's mistake is one plain line and exit status 2, not a traceback.
 
     Set the environment variable ``IFR_TRACEBACK=1`` to see the traceback all the same.
     """
-    foreseen = () if os.environ.get("IFR_TRACEBACK") else (UserError,)
+    shown = () if os.environ.get("IFR_TRACEBACK") else (UserError,)
     try:
         app()
     except Stopped as stop:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(TRY_AGAIN if isinstance(stop, OutOfTime) else 130)
-    except foreseen as error:
+    except shown as error:
         print(f"ifr: {error}", file=sys.stderr)
         sys.exit(2)

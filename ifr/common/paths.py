@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ifr.common.errors import UserError
+
 PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / "assets"
 
@@ -25,14 +27,10 @@ def data() -> Path:
 
 
 def real_faces() -> Path:
-    """Return the folder of photographs, which lies outside the project.
-
-    Raises:
-        FileNotFoundError: if the environment variable ``IFR_REAL_FACES`` does not name it.
-    """
+    """Return the folder of photographs, which lies outside the project: ``IFR_REAL_FACES``."""
     named = os.environ.get("IFR_REAL_FACES")
     if not named:
-        raise FileNotFoundError(
+        raise UserError(
             "a run on photographs needs the environment variable IFR_REAL_FACES to name their "
             "folder; data/README.md says what it holds"
         )
@@ -70,18 +68,14 @@ def exercises() -> Path:
 
 
 def require_writable(folder: Path) -> Path:
-    """Create ``folder`` and return it.
-
-    Raises:
-        OSError: if it cannot be created or written to, naming the folder and what to do.
-    """
+    """Create ``folder`` and return it, or say that it cannot be written to and what to do."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(
+        raise UserError(
             f"cannot write to {folder}: {error.strerror}; choose another place with the "
             "environment variable IFR_HOME, or give this user the right to write there"
         ) from error

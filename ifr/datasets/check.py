@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from ifr.common.errors import UserError
+from ifr.common.progress import progress_bar
 from ifr.datasets.index import DatasetIndex, Issue
 from ifr.datasets.pairs import PairList
 from ifr.datasets.readers.ar import read_ar
@@ -63,20 +64,20 @@ class Check:
         name: of the format.
         release: the published set it is compared with, or None.
         counts: columns what, found, published (NaN where nothing is published).
-        problems: everything wrong or missing, with its impact.
+        issues: everything wrong or missing, with its impact.
         decoded: how many images were decoded, None when that was skipped.
     """
 
     name: str
     release: str | None
     counts: pd.DataFrame
-    problems: tuple[Issue, ...]
+    issues: tuple[Issue, ...]
     decoded: int | None
 
     def summary(self) -> pd.DataFrame:
-        """Return how many problems of each kind there are: columns kind, count, example, impact."""
-        kinds = Counter(problem.kind for problem in self.problems)
-        first = {problem.kind: problem for problem in reversed(self.problems)}
+        """Return how many issues of each kind there are: columns kind, count, example, impact."""
+        kinds = Counter(issue.kind for issue in self.issues)
+        first = {issue.kind: issue for issue in reversed(self.issues)}
         rows = [
             dict(kind=kind, count=count, example=first[kind].where, impact=first[kind].impact)
             for kind, count in kinds.items()
@@ -85,17 +86,9 @@ class Check:
 
 
 def read(name: str, path: Path) -> DatasetIndex:
-    """Read a data set by the name of its format.
-
-    Args:
-        name: a key of ``READERS``.
-        path: folder or file.
-
-    Raises:
-        ValueError: for an unknown name; and what the reader raises.
-    """
+    """Read a data set, a folder or a file, by the name of its format in ``READERS``."""
     if name not in READERS:
-        raise ValueError(f"unknown format {name!r}: choose one of {', '.join(READERS)}")
+        raise UserError(f"unknown format {name!r}: choose one of {', '.join(READERS)}")
     return READERS[name](Path(path))
 
 
@@ -108,24 +101,23 @@ def check(name: str, path: Path, *, decode: bool = True, progress: bool = True) 
         decode: decode every image; without it, broken images are not found.
         progress: show a progress bar.
     """
-    reading = read(name, path)
-    problems = list(reading.problems)
+    index = read(name, path)
+    issues = list(index.issues)
     if decode:
-        problems += broken_images(reading, progress=progress)
-    release = nearest_release(name, reading)
-    published = PUBLISHED[name].get(release, {})
+        issues += broken_images(index, progress=progress)
+    release = nearest_release(name, index)
+    published = {} if release is None else PUBLISHED[name][release]
     counts = pd.DataFrame(
         [
-            dict(what=what, found=found, published=published.get(what, np.nan))
-            for what, found in reading.counts.items()
+            dict(what=what, found=count, published=published.get(what, np.nan))
+            for what, count in index.counts.items()
         ]
     )
-    decoded = len(reading.faces) if decode else None
-    return Check(name, release, counts, tuple(problems), decoded)
+    return Check(name, release, counts, tuple(issues), len(index.faces) if decode else None)
 
 
-def nearest_release(name: str, reading: DatasetIndex) -> str | None:
-    """Return the published set a reading is compared with: the nearest in identities and images.
+def nearest_release(name: str, index: DatasetIndex) -> str | None:
+    """Return the published set an index is compared with: the nearest in identities and images.
 
     Of a format that holds many data sets, one without a near release is compared with none.
     """
@@ -133,59 +125,60 @@ def nearest_release(name: str, reading: DatasetIndex) -> str | None:
     if len(releases) == 1:
         return next(iter(releases))
 
-    def distance(published: dict[str, int]) -> float:
-        return max(abs(reading.counts[what] - count) / count for what, count in published.items())
+    def distance(release: str) -> float:
+        published = releases[release].items()
+        return max(abs(index.counts[what] - count) / count for what, count in published)
 
-    best = min(releases, key=lambda release: distance(releases[release]))
-    return best if distance(releases[best]) <= NEAR else None
+    best = min(releases, key=distance)
+    return best if distance(best) <= NEAR else None
 
 
-def broken_images(reading: DatasetIndex, *, progress: bool = True) -> list[Issue]:
-    """Decode every image and return a problem for each that cannot be."""
-    images, broken = reading.faces.images, {}
+def broken_images(index: DatasetIndex, *, progress: bool = True) -> list[Issue]:
+    """Decode every image and return an issue for each that cannot be."""
+    images, issues = index.faces.images, []
 
-    def reason(index: int) -> str | None:
+    def reason(row: int) -> str | None:
         try:
-            images[index]
+            images[row]
         except UnreadableImage as error:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(2) as pool:  # the decoders release the interpreter
-        bar = tqdm(total=len(images), desc="decoding", unit="image", disable=not progress)
+    # The decoders release the interpreter. Blocks keep the results of a large set short.
+    with (
+        ThreadPoolExecutor(2) as pool,
+        progress_bar(len(images), "decoding", "img", progress) as bar,
+    ):
         for first in range(0, len(images), BLOCK):
             block = range(first, min(first + BLOCK, len(images)))
-            for index, found in zip(block, pool.map(reason, block), strict=True):
-                if found is not None:
-                    broken[index] = found
+            for row, why in zip(block, pool.map(reason, block), strict=True):
+                if why is not None:
+                    issues.append(Issue("unreadable image", why, impact_of(index, row)))
             bar.update(len(block))
-        bar.close()
-    return [
-        Issue("unreadable image", why, cost_of(reading, index)) for index, why in broken.items()
-    ]
+    return issues
 
 
-def cost_of(reading: DatasetIndex, row: int) -> str:
+def impact_of(index: DatasetIndex, row: int) -> str:
     """Say what is lost without one image."""
-    protocol = reading.protocol
+    protocol = index.protocol
     if isinstance(protocol, PairList):
         lost = int((protocol.pairs == row).any(axis=1).sum())
         return f"{lost} of {len(protocol.pairs)} pairs cannot be formed"
     if isinstance(protocol, IjbaProtocol):
-        all_templates = [t for s in protocol.splits for t in (s.verify, s.gallery, s.probes)]
-        return _template_cost(all_templates, row)
+        return _lost_templates(
+            [t for s in protocol.splits for t in (s.verify, s.gallery, s.probes)], row
+        )
     if isinstance(protocol, IjbcProtocol):
         probes = [] if protocol.probes is None else [protocol.probes]
-        return _template_cost([protocol.verify, *protocol.galleries, *probes], row)
-    mates = int((reading.faces.identity == reading.faces.identity[row]).sum()) - 1
+        return _lost_templates([protocol.verify, *protocol.galleries, *probes], row)
+    mates = int((index.faces.identity == index.faces.identity[row]).sum()) - 1
     return f"its identity is left with {mates} images"
 
 
-def _template_cost(templates: list[Templates], row: int) -> str:
+def _lost_templates(templates: list[Templates], row: int) -> str:
     smaller = emptied = 0
     for one in templates:
-        hit = np.flatnonzero(one.rows == row)
-        owner = np.unique(np.searchsorted(one.starts, hit, side="right") - 1)
+        owner = np.unique(np.searchsorted(one.starts, np.flatnonzero(one.rows == row), "right") - 1)
         sizes = np.diff(one.starts)[owner]
         emptied += int((sizes == 1).sum())
         smaller += int((sizes > 1).sum())

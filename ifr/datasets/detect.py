@@ -4,12 +4,12 @@ dlib's 68-point weights were trained on iBUG 300-W, which its makers give for us
 commercial; so they are an extra and no part of the project.
 """
 
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from ifr.common.errors import UserError
 from ifr.landmarks import NUM_LANDMARKS
 
 WEIGHTS = "shape_predictor_68_face_landmarks.dat"
@@ -19,43 +19,30 @@ MARGIN = 0.5  # of a face box's side, kept around it where the box is known
 
 
 class Detector:
-    """Finds the 68 landmarks of the largest face of an image.
-
-    Raises:
-        ValueError: when the packages of the extra are not installed.
-    """
+    """Finds the 68 landmarks of the largest face of an image."""
 
     def __init__(self) -> None:
         try:
             import dlib
         except ImportError:
-            raise ValueError(MISSING) from None
+            raise UserError(MISSING) from None
         self.find_faces = dlib.get_frontal_face_detector()
-        self.predict = dlib.shape_predictor(str(self.weights))
-
-    @cached_property
-    def weights(self) -> Path:
-        """The file of the landmark predictor, in the installed package that carries it."""
         # The package itself cannot be imported where setuptools has no pkg_resources.
         try:
             files = metadata.files("face-recognition-models") or []
         except metadata.PackageNotFoundError:
             files = []
-        found = next((Path(file.locate()) for file in files if file.name == WEIGHTS), None)
-        if found is None or not found.is_file():
-            raise ValueError(MISSING)
-        return found
+        weights = [path for file in files if (path := Path(str(file.locate()))).name == WEIGHTS]
+        if not weights or not weights[0].is_file():
+            raise UserError(MISSING)
+        self.predict = dlib.shape_predictor(str(weights[0]))
 
     def find(self, image: np.ndarray, box: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the landmarks of one face, or None when there is none.
+        """Return the landmarks of one face, (68, 2) float32 pixels, or None when there is none.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             box: x, y, width, height of the face, where known; the search is kept to it.
-
-        Returns:
-            (68, 2) float32 continuous pixels. dlib counts a pixel's centre as a whole number; half
-            a pixel is added.
         """
         corner = np.zeros(2)
         if box is not None and np.isfinite(box).all():
@@ -66,11 +53,12 @@ class Detector:
             pad = round(border * max(image.shape[:2]))
             padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge") if pad else image
             padded = np.ascontiguousarray(padded)
-            found = self.find_faces(padded, enlarge)
-            if len(found):
-                largest = max(found, key=lambda face: face.area())
+            faces = self.find_faces(padded, enlarge)
+            if len(faces):
+                largest = max(faces, key=lambda face: face.area())
                 shape = self.predict(padded, largest)
                 points = [(shape.part(i).x, shape.part(i).y) for i in range(NUM_LANDMARKS)]
+                # dlib counts a pixel's centre as a whole number.
                 return (np.array(points) + 0.5 - pad + corner).astype(np.float32)
         return None
 

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from ifr.common.errors import UserError
+from ifr.common.files import write_text
 
 FORMAT = 1
 REQUIRED = ("images", "identity")
@@ -46,7 +50,7 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, which) -> "FaceSet":
+    def __getitem__(self, which: slice | np.ndarray | Sequence[int]) -> "FaceSet":
         """Return the faces of a slice, a boolean mask or an array of indices."""
         if not isinstance(which, slice):
             which = np.asarray(which)
@@ -68,14 +72,10 @@ def _describe(which: slice | np.ndarray, count: int) -> str:
 
 
 def save_set(faces: FaceSet, folder: Path) -> None:
-    """Write a set under a temporary name and rename it into place.
-
-    Raises:
-        FileExistsError: if the folder is there already; sets are never overwritten.
-    """
+    """Write a set under a temporary name and rename it into place; none is ever overwritten."""
     folder = Path(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder} exists: delete it or choose another folder")
+        raise UserError(f"{folder} exists: delete it or choose another folder")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -85,47 +85,34 @@ def save_set(faces: FaceSet, folder: Path) -> None:
     for name, array in arrays.items():
         np.save(partial / f"{name}.npy", np.asarray(array))
     write_record(partial, faces.name, faces.fingerprint)
-    os.replace(partial, folder)
+    partial.rename(folder)
 
 
 def write_record(folder: Path, name: str, fingerprint: str) -> None:
     """Write ``set.json``: what the folder must hold, so that a truncated set is noticed."""
     files = sorted(folder.glob("*.npy"))
-    shapes = {path.stem: list(np.load(path, mmap_mode="r").shape) for path in files}
     record = dict(
         format=FORMAT,
         name=name,
         fingerprint=fingerprint,
-        shapes=shapes,
+        shapes={path.stem: list(np.load(path, mmap_mode="r").shape) for path in files},
         bytes={path.name: path.stat().st_size for path in files},
     )
-    (folder / "set.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "set.json", json.dumps(record, indent=1) + "\n")
 
 
 def load_set(folder: Path) -> FaceSet:
-    """Open a set; images stay on disk until they are read.
-
-    Raises:
-        FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if its record cannot be read, it was written by another format, or a file is
-            cut short.
-    """
+    """Open a set; images stay on disk until they are read."""
     folder = Path(folder)
-    if not (folder / "set.json").exists():
-        raise FileNotFoundError(
-            f"no data set at {folder}: ifr faces renders procedural faces, ifr data prepare aligns "
-            "photographs"
-        )
     record = _read_record(folder)
     arrays = {}
     for file, size in record["bytes"].items():
         path = folder / file
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; delete {folder} and make it again")
-        if path.stat().st_size != size:
-            raise ValueError(
-                f"{path} has {path.stat().st_size} bytes, expected {size}: it was cut short or "
-                f"changed; delete {folder} and make it again"
+        there = path.stat().st_size if path.exists() else 0
+        if there != size:
+            raise UserError(
+                f"{path} has {there} bytes, expected {size}: it was deleted, cut short or changed; "
+                f"delete {folder} and make it again"
             )
         # Images and part maps are large: they are paged in from disk as they are read.
         arrays[path.stem] = np.load(path, mmap_mode="r" if size > 1 << 22 else None)
@@ -134,17 +121,22 @@ def load_set(folder: Path) -> FaceSet:
     return FaceSet(record["name"], images, identity, landmarks, arrays, record["fingerprint"])
 
 
-def _read_record(folder: Path) -> dict:
+def _read_record(folder: Path) -> dict[str, Any]:
     """Read ``set.json``, or say what is wrong with it."""
     path, remedy = folder / "set.json", f"delete {folder} and make it again"
+    if not path.exists():
+        raise UserError(
+            f"no data set at {folder}: ifr faces renders procedural faces, ifr data prepare aligns "
+            "photographs"
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        found = record["format"]
+        version = record["format"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is not the record of a data set; {remedy}") from None
-    if found != FORMAT:
-        raise ValueError(f"{folder}: format {found}, this version reads {FORMAT}; {remedy}")
+        raise UserError(f"{path} is not the record of a data set; {remedy}") from None
+    if version != FORMAT:
+        raise UserError(f"{folder}: format {version}, this version reads {FORMAT}; {remedy}")
     missing = {"name", "fingerprint", "bytes"} - record.keys()
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
     return record

@@ -1,9 +1,9 @@
 """What a reader found: the faces, how many of what, and what is wrong or missing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ifr.datasets import FaceSet
+from ifr.datasets.face_set import FaceSet
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Issue:
     """One thing that is missing, unreadable or out of place in a data set on disk.
 
     Attributes:
-        kind: a few words that group problems: ``"stray file"``, ``"missing image"``.
+        kind: a few words that group issues: ``"stray file"``, ``"missing image"``.
         where: the file, line or template.
         impact: what is lost by it: ``"its 3 images cannot be in any pair"``.
     """
@@ -34,11 +34,11 @@ class DatasetIndex:
             height of the face in the image, with NaN where unknown.
         counts: what was counted, by the names of ``PUBLISHED``: ``images``, ``identities``, and
             others of that format.
-        problems: what is wrong or missing; empty when nothing is.
+        issues: what is wrong or missing; empty when nothing is.
         protocol: what the format says of pairs, folds or templates, or None.
     """
 
     faces: FaceSet
     counts: dict[str, int]
-    problems: tuple[Issue, ...] = ()
-    protocol: Any = field(default=None)
+    issues: tuple[Issue, ...] = ()
+    protocol: Any = None

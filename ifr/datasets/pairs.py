@@ -13,9 +13,6 @@ class PairList:
         pairs: (P, 2) int64 rows of the set.
         same: (P,) bool, whether a pair is of one person.
         folds: (P,) int64, the fold of each pair, from 0 on.
-
-    Raises:
-        ValueError: if the shapes or types differ from these.
     """
 
     pairs: np.ndarray

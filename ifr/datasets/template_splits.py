@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
+from ifr.datasets.templates import Templates
 
 SPLITS = 10  # as IJB-A
 SHARE = 2 / 3  # of the held-out identities in each split; IJB-A tests 167 of 500 subjects a split
@@ -16,23 +18,32 @@ IMPOSTORS_PER_GENUINE = 6  # IJB-A compares about 10,000 impostor to 1,700 genui
 
 @dataclass(frozen=True, eq=False)
 class TemplateSplit:
-    """One random split: gallery and probe templates, and the pairs that are verified.
+    """One random split.
 
     Attributes:
-        gallery: image indices of each gallery template; all clean.
-        gallery_ids: (G,) subject of each.
-        probes: image indices of each probe template, either all clean or all occluded.
-        probe_ids: (P,) subject of each; every probe has a mate in the gallery.
-        probe_occluded: (P,) whether its images carry a natural occluder.
+        gallery: enrolled templates of clean images, one a person.
+        probes: searched templates, either all clean or all occluded; each has a mate enrolled.
         pairs: (M, 2) probe and gallery template of each comparison.
     """
 
-    gallery: tuple[np.ndarray, ...]
-    gallery_ids: np.ndarray
-    probes: tuple[np.ndarray, ...]
-    probe_ids: np.ndarray
-    probe_occluded: np.ndarray
+    gallery: Templates
+    probes: Templates
     pairs: np.ndarray
+
+    @property
+    def gallery_ids(self) -> np.ndarray:
+        """(G,) person of each gallery template."""
+        return self.gallery.subjects
+
+    @property
+    def probe_ids(self) -> np.ndarray:
+        """(P,) person of each probe template."""
+        return self.probes.subjects
+
+    @property
+    def probe_occluded(self) -> np.ndarray:
+        """(P,) whether the images of a probe template carry a natural occluder."""
+        return self.probes.occluded[self.probes.starts[:-1]]
 
     @property
     def same(self) -> np.ndarray:
@@ -54,12 +65,9 @@ def template_splits(
         splits: how many.
         share: of the identities in each split; 1 for all of them.
         seed: of the named streams.
-
-    Raises:
-        ValueError: if the set names no occluders, or a person has too few clean images.
     """
     if "occluder" not in faces.attributes:
-        raise ValueError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
+        raise UserError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
     return [_draw_split(faces, share, stream(seed, "protocol/templates", k)) for k in range(splits)]
 
 
@@ -67,25 +75,31 @@ def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> Templ
     occluded = faces.attributes["occluder"] != "none"
     people = np.unique(faces.identity)
     chosen = np.sort(rng.permutation(people)[: max(2, round(share * len(people)))])
-    gallery, probes, probe_ids, flags = [], [], [], []
+    gallery, probes, probe_ids = [], [], []
     for person in chosen:
         own = np.flatnonzero(faces.identity == person)
         clean = rng.permutation(own[~occluded[own]])
         if len(clean) < 2:
-            raise ValueError(
+            raise UserError(
                 f"identity {person} of set {faces.name!r} has {len(clean)} clean images; a gallery "
                 "and a probe template need at least 2"
             )
         enrolled = min(GALLERY_IMAGES, len(clean) - 1)
         gallery.append(np.sort(clean[:enrolled]))
-        for rest, flag in ((clean[enrolled:], False), (rng.permutation(own[occluded[own]]), True)):
-            for images in _deal(rest, rng):
-                probes.append(images)
-                probe_ids.append(person)
-                flags.append(flag)
-    probe_ids = np.array(probe_ids)
-    pairs = _draw_pairs(probe_ids, chosen, rng)
-    return TemplateSplit(tuple(gallery), chosen, tuple(probes), probe_ids, np.array(flags), pairs)
+        hidden = rng.permutation(own[occluded[own]])
+        dealt = _deal(clean[enrolled:], rng) + _deal(hidden, rng)
+        probes += dealt
+        probe_ids += [person] * len(dealt)
+    searched = _as_templates(probes, np.array(probe_ids), occluded)
+    pairs = _draw_pairs(searched.subjects, chosen, rng)
+    return TemplateSplit(_as_templates(gallery, chosen, occluded), searched, pairs)
+
+
+def _as_templates(rows: list[np.ndarray], subjects: np.ndarray, occluded: np.ndarray) -> Templates:
+    """Put templates given by their rows together; every image is a medium of its own."""
+    starts = np.cumsum([0, *(len(one) for one in rows)])
+    flat = np.concatenate(rows)
+    return Templates(np.arange(len(rows)), subjects, flat, flat, starts, occluded[flat])
 
 
 def _deal(images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -1,5 +1,7 @@
 """Can identity be read off a shortcut? Simple classifiers on what should not give it away."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -8,12 +10,19 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 
 from ifr.datasets import FaceSet
-from ifr.evaluation import bootstrap_mean, interval
+from ifr.evaluation.resampling import bootstrap_mean, interval
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points
 
-HAIR_ROWS = 24  # of 112: above the brows of every aligned face
+HAIR_ROWS = 24  # above the brows of every aligned face
 BORDER = 8  # pixels at each side
 COMPONENTS = 100  # principal components of the images before the discriminant
+
+
+def _small(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrink images by area averaging to (width, height) and flatten them to shares of 1."""
+    pieces = map(np.ascontiguousarray, images)
+    shrunk = [cv2.resize(piece, size, interpolation=cv2.INTER_AREA) for piece in pieces]
+    return np.array(shrunk, np.float32).reshape(len(images), -1) / 255
 
 
 def mean_colour(images: np.ndarray) -> np.ndarray:
@@ -41,67 +50,32 @@ def border_strips(images: np.ndarray) -> np.ndarray:
     return np.concatenate([_small(sides, (4, 28)), _small(ends, (28, 4))], axis=1)
 
 
-def whole_face(images: np.ndarray) -> np.ndarray:
-    """Return all pixels at a quarter of the size, (N, D)."""
-    return _small(images, (28, 28))
-
-
 BASELINES = {
     "mean colour": mean_colour,
     "colour histogram": colour_histogram,
     "hair only (top strip)": hair_strip,
     "border only": border_strips,
-    "all pixels, linear": whole_face,
+    "all pixels, linear": partial(_small, size=(28, 28)),
 }
 
 
 def shortcut_baselines(
     train: FaceSet, test: FaceSet, *, resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return closed-set top-1 of a linear discriminant on each shortcut.
-
-    Args:
-        train: faces to fit on.
-        test: other shots of the same identities.
-        resamples: of the identities, behind the 95 % interval.
-        seed: of the named stream.
-
-    Returns:
-        Columns baseline, accuracy_percent, low, high, chance_percent.
-    """
-    known, asked = np.asarray(train.images), np.asarray(test.images)
-    rows = []
+    """Return closed-set top-1 of a linear discriminant on each shortcut, and its 95 % interval."""
+    rows, chance = [], 100 / len(np.unique(train.identity))
     for name, describe in BASELINES.items():
-        fit, ask = describe(known), describe(asked)
-        size = min(COMPONENTS, fit.shape[1], len(fit) - 1)
-        model = make_pipeline(
-            PCA(size, svd_solver="full", random_state=0), LinearDiscriminantAnalysis()
-        )
-        guess = model.fit(fit, train.identity).predict(ask)
-        hits = 100.0 * (guess == test.identity)
+        known, probes = (describe(np.asarray(faces.images)) for faces in (train, test))
+        pca = PCA(min(COMPONENTS, known.shape[1], len(known) - 1), svd_solver="full")
+        model = make_pipeline(pca, LinearDiscriminantAnalysis()).fit(known, train.identity)
+        hits = 100.0 * (model.predict(probes) == test.identity)
         draws = bootstrap_mean(hits, test.identity, resamples=resamples, seed=seed)
-        low, high = interval(draws)
-        rows.append(
-            dict(
-                baseline=name,
-                accuracy_percent=hits.mean(),
-                low=low,
-                high=high,
-                chance_percent=100 / len(np.unique(train.identity)),
-            )
-        )
-    return pd.DataFrame(rows)
+        rows.append((name, hits.mean(), *interval(draws), chance))
+    columns = ["baseline", "accuracy_percent", "low", "high", "chance_percent"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def alignment_error(faces: FaceSet) -> np.ndarray:
     """Return how far each face's five points lie from the ArcFace template on average, pixels."""
     off = five_points(np.asarray(faces.landmarks, np.float64)) - ARCFACE_TEMPLATE
     return np.linalg.norm(off, axis=-1).mean(axis=-1)
-
-
-def _small(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink images by area averaging to (width, height) and flatten them to shares of 1."""
-    shrunk = [
-        cv2.resize(np.ascontiguousarray(one), size, interpolation=cv2.INTER_AREA) for one in images
-    ]
-    return np.array(shrunk, np.float32).reshape(len(images), -1) / 255

@@ -1,30 +1,62 @@
-"""Features of images, batch by batch."""
+"""Features of a set of faces, whole or behind warped rectangles, in bounded memory."""
+
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import ArrayLike
+
+from ifr.common.errors import UserError
+from ifr.common.seeding import stream
+from ifr.datasets import FaceSet
+from ifr.models.inputs import center_crop, center_crop_points
+from ifr.occlusion import draw_rectangles, occlude
 
 
-@torch.no_grad()
-def extract_features(model: nn.Module, images: torch.Tensor, *, batch: int = 256) -> np.ndarray:
-    """Return the features f(I) of preprocessed images.
+class Embedding(Protocol):
+    """A network from faces to features."""
 
-    Args:
-        model: a network in evaluation mode.
-        images: (N, 3, S, S) in [-1, 1], on any device.
-        batch: images at once.
+    @property
+    def name(self) -> str:
+        """For tables and messages."""
 
-    Returns:
-        (N, K) float32.
+    @property
+    def size(self) -> int:
+        """Side of the input in pixels: of a whole face, of its crop, or a whole part of that."""
 
-    Raises:
-        ValueError: if the network is in training mode, where batch norm mixes the images.
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """Return features (N, K) float32 of images (N, 3, size, size), RGB in [-1, 1]."""
+
+
+def random_rectangles(count: int, seed: int, kind: str = "BlaS") -> np.ndarray:
+    """Return a rectangle of the frontal crop for each test image, (count, 4), for every network."""
+    return draw_rectangles(stream(seed, f"test/rectangles/{kind}"), count, kind=kind)
+
+
+def set_features(
+    embedding: Embedding,
+    faces: FaceSet,
+    *,
+    rectangles: ArrayLike | None = None,
+    mirror: bool = False,
+    batch: int = 256,
+) -> np.ndarray:
+    """Return features of the centre crop of aligned faces, (N, K) float32, not normalised.
+
+    ``rectangles``, (N, 4) or (4,) for all, are x, y, width and height in the frontal crop of a
+    black mask that is warped to each face as in training. ``mirror`` adds the feature of the
+    mirrored image, as LFW is usually tested; the paper does not.
     """
-    if model.training:
-        raise ValueError("the network is in training mode: call model.eval() first")
-    device = next(model.parameters()).device
-    parts = [
-        model(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-        for part in images.split(batch)
-    ]
-    return torch.cat(parts).numpy()
+    boxes = None if rectangles is None else np.broadcast_to(rectangles, (len(faces), 4))
+    if boxes is not None and faces.landmarks is None:
+        raise UserError(f"set {faces.name!r} has no landmarks to warp an occlusion by")
+    parts = []
+    for first in range(0, len(faces), batch):
+        rows = slice(first, first + batch)
+        images = center_crop(faces.images[rows], embedding.size)
+        if boxes is not None and faces.landmarks is not None:
+            points = center_crop_points(faces.landmarks[rows], embedding.size)
+            images = occlude(images, points, boxes[rows])[0]
+        features = embedding(images)
+        parts.append(features + embedding(images.flip(3)) if mirror else features)
+    return np.concatenate(parts)

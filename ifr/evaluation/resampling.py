@@ -1,8 +1,9 @@
-"""How far a figure moves when other people had been drawn: the bootstrap over identities."""
+"""How far a figure moves with the people that were drawn: the bootstrap over identities."""
 
 import numpy as np
 from scipy.stats import t as student
 
+from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 
 
@@ -15,22 +16,14 @@ def bootstrap_counts(identities: int, resamples: int, seed: int) -> np.ndarray:
 def bootstrap_mean(
     values: np.ndarray, identity: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """Return the mean of per-image values for resampled identities.
+    """Return the mean of values (N, ...), one an image, for resampled identities, (resamples, ...).
 
-    Args:
-        values: (N,) or (N, ...) one entry an image; NaN entries do not count.
-        identity: (N,) 0 to the number of identities less one.
-        resamples: how many.
-        seed: of the named stream; the same people for the same seed.
-
-    Returns:
-        (resamples, ...); NaN where a resample holds no value.
+    NaN values do not count; a resample without any is NaN. The same seed draws the same people.
     """
     values = np.asarray(values, np.float64)
     people = int(identity.max()) + 1
     known = ~np.isnan(values)
-    total = np.zeros((people, *values.shape[1:]))
-    number = np.zeros_like(total)
+    total, number = np.zeros((2, people, *values.shape[1:]))
     np.add.at(total, identity, np.where(known, values, 0))
     np.add.at(number, identity, known)
     counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
@@ -39,27 +32,37 @@ def bootstrap_mean(
 
 
 def interval(samples: np.ndarray, share: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval that holds ``share`` of the samples."""
+    """Return the percentile interval that holds ``share`` of the samples.
+
+    >>> interval(np.arange(101.0), 0.5)
+    (25.0, 75.0)
+    """
     low, high = np.nanquantile(samples, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
 
-def fold_interval(differences: np.ndarray, share: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean of a figure over folds with its interval by Student's t.
+def shifted_bootstrap_interval(
+    samples: np.ndarray, value: float, *, bounds: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval, moved so that the samples' mean is the measured value.
 
-    Args:
-        differences: (F,) one figure for each fold, such as the difference of two networks.
-        share: of the interval.
+    Drawing people anew adds noise, and noise itself spreads locations and raises maxima; without
+    the shift such an interval may not even hold the value it is meant for. The shift may carry an
+    end past what the quantity can be: give its ``bounds``, such as (0, 100) of a percentage.
 
-    Returns:
-        The mean, and both ends: mean ± t standard errors with F - 1 degrees of freedom.
-
-    Raises:
-        ValueError: for fewer than two folds.
+    >>> shifted_bootstrap_interval(np.arange(101.0), 98.0, bounds=(0, 100))
+    (50.5, 100.0)
     """
+    ends = np.array(interval(samples)) + value - np.nanmean(samples)
+    low, high = ends if bounds is None else np.clip(ends, *bounds)
+    return float(low), float(high)
+
+
+def fold_interval(differences: np.ndarray, share: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean of (F,) figures of folds and the ends of its interval by Student's t."""
     differences = np.asarray(differences, np.float64)
     if differences.ndim != 1 or len(differences) < 2:
-        raise ValueError(f"an interval over folds needs (F,) of at least 2, {differences.shape}")
+        raise UserError(f"an interval over folds needs (F,) of at least 2, {differences.shape}")
     error = differences.std(ddof=1) / np.sqrt(len(differences))
     reach = float(student.ppf((1 + share) / 2, len(differences) - 1) * error)
     mean = float(differences.mean())

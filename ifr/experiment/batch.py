@@ -1,30 +1,28 @@
-"""The batch: render, train, execute every notebook with papermill, and write down what happened."""
+"""The batch: get the faces, train, execute every notebook, and write down what happened."""
 
-import hashlib
 import json
-import os
 import platform
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 
-import nbformat
-import papermill
-
 from ifr import __version__
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed, OutOfTime
+from ifr.common.errors import OutOfTime, UserError
+from ifr.common.files import file_hash, write_text
 from ifr.common.hardware import device_facts, peak_memory
+from ifr.experiment import results
+from ifr.experiment.notebook import execute, parameter_names
 from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
-from ifr.profiles import get_variant
+from ifr.profiles import PRETRAIN, VARIANTS
 
 PACKAGES = (
     "torch",
     "torchvision",
-    "lightning",
+    "lightning-fabric",
     "numpy",
     "scipy",
     "pandas",
@@ -37,95 +35,23 @@ PACKAGES = (
     "papermill",
     "jupyterlab",
 )
-WIDGET = "application/vnd.jupyter.widget-view+json"
-ARTEFACTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
+PREPARED = "prepared.json"  # what came before the notebooks: the data, the networks, their seconds
 
 
 def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
-    """Return the numbered notebooks in order.
-
-    Args:
-        numbers: those of a profile, such as ``("00", "01")``; None for all.
-
-    Raises:
-        FileNotFoundError: when there are none, as outside a checkout.
-    """
-    found = sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb"))
-    if not found:
-        raise FileNotFoundError(
+    """Return the numbered notebooks in order: all, or those of some numbers such as ``"07"``."""
+    notebooks = {
+        path.name[:2]: path for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb"))
+    }
+    if not notebooks:
+        raise UserError(
             f"no numbered notebooks in {paths.notebooks()}: run from a checkout of the project, or "
             "set IFR_HOME to one"
         )
-    return [path for path in found if numbers is None or path.name[:2] in numbers]
-
-
-def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Refuse parameters the notebook does not have; papermill by itself only warns.
-
-    Raises:
-        ValueError: naming the unknown parameters and the known ones.
-    """
-    known = set(papermill.inspect_notebook(str(notebook)))
-    unknown = sorted(set(parameters) - known)
+    unknown = sorted(set(numbers or ()) - set(notebooks))
     if unknown:
-        raise ValueError(
-            f"{notebook.name} has no parameter {', '.join(unknown)}: it takes "
-            f"{', '.join(sorted(known)) or 'none'}"
-        )
-
-
-def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
-    """Return the content hash of one execution: notebook, library, parameters and data."""
-    digest = hashlib.sha256(notebook.read_bytes())
-    for source in sorted(paths.PACKAGE.rglob("*.py")):
-        digest.update(source.read_bytes())
-    digest.update(json.dumps([run.profile.as_dict(), parameters], sort_keys=True).encode())
-    for fingerprint in run.fingerprints.values():
-        digest.update(fingerprint.encode())
-    return digest.hexdigest()
-
-
-def execute(
-    notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False
-) -> bool:
-    """Execute one notebook into the results folder; return False when its result was current.
-
-    A notebook that fails leaves ``NN_name.failed.ipynb`` to read and its last good result in place.
-
-    Raises:
-        NotebookFailed: naming the notebook, the error and the copy to open.
-        ValueError: for an unknown parameter.
-    """
-    parameters = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
-    check_parameters(notebook, parameters)
-    target = run.folder / notebook.name
-    key = notebook_key(notebook, run, parameters)
-    if target.exists() and not force and _key_of(target) == key:
-        return False
-    failed = run.folder / f"{notebook.stem}.failed.ipynb"
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
-    os.environ["IFR_PROGRESS"] = "0"  # bars belong in a terminal, not in a saved notebook
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(failed),
-            parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(paths.home()),
-            autosave_cell_every=0,
-        )
-    except papermill.PapermillExecutionError as error:
-        raise NotebookFailed(
-            f"{notebook.name} stopped in cell {error.exec_count} with {error.ename}: "
-            f"{error.evalue}; open {failed} to see it"
-        ) from error
-    executed = nbformat.read(failed, as_version=4)
-    executed.metadata["ifr"] = {"key": key}
-    _forget_this_machine(executed)
-    nbformat.write(executed, failed)
-    os.replace(failed, target)
-    return True
+        raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(notebooks)}")
+    return [path for number, path in notebooks.items() if numbers is None or number in numbers]
 
 
 def reproduce(
@@ -137,7 +63,8 @@ def reproduce(
 ) -> Path:
     """Get the faces, train every variant, execute the profile's notebooks; return the results.
 
-    What is already there and current is kept, so a run cut short continues where it stopped.
+    What is already there and current is kept, so a run cut short continues where it stopped; files
+    that no notebook of the profile wrote are removed.
 
     Args:
         profile: the run size.
@@ -151,70 +78,120 @@ def reproduce(
     began = time.monotonic()
     run = start("00_reproduce", profile=profile, seed=seed, max_minutes=max_minutes)
     run.progress = True
-    stages = {}
-    _ = run.sets
-    stages["faces"] = time.monotonic() - began
-    for variant in run.profile.variants:
-        run.trained(variant)
-    stages["training"] = time.monotonic() - began - stages["faces"]
-    for notebook in numbered_notebooks(run.profile.notebooks):
-        at = time.monotonic()
-        if run.deadline is not None and at > run.deadline:
+    notebooks = numbered_notebooks(run.profile.notebooks)
+    clear_leftovers(run, notebooks)
+    prepare(run)
+    for notebook in notebooks:
+        if run.deadline is not None and time.monotonic() > run.deadline:
             raise OutOfTime(
                 f"time is up before {notebook.name}: what is done is kept; run the same command "
                 "again to go on"
             )
-        done = "executed" if execute(notebook, run, force=force) else "kept, nothing changed"
-        stages[notebook.stem] = time.monotonic() - at
-        print(f"{notebook.name}: {done} ({stages[notebook.stem]:.0f} s)", flush=True)
-    write_manifest(run, stages, time.monotonic() - began)
-    write_index(run.folder, run.profile)
-    print(f"done in {(time.monotonic() - began) / 60:.1f} min; open {run.folder / 'index.html'}")
+        _report(notebook, run, "executed" if execute(notebook, run, force=force) else "kept")
+    seconds = finish(run)
+    print(
+        f"done in {(time.monotonic() - began) / 60:.1f} min, {seconds / 60:.1f} min with what was "
+        f"kept; open {run.folder / 'index.html'}"
+    )
     return run.folder
 
 
-def write_manifest(run: Run, stages: dict[str, float], seconds: float) -> Path:
-    """Write ``manifest.json``: what made these results, and the sha256 of every one of them."""
-    files = sorted(
-        path
-        for pattern in ARTEFACTS
-        for path in run.folder.glob(pattern)
-        if not path.name.endswith(".failed.ipynb")
+def redraw(
+    profile: str, numbers: Collection[str] = (), *, seed: int = 0, weights: str = "trained"
+) -> Path:
+    """Execute notebooks again, all of the profile or those of some numbers; return the results.
+
+    With ``weights="reference"`` all means those that can do without training.
+    """
+    run = start("figures", profile=profile, seed=seed, weights=weights)
+    notebooks = numbered_notebooks(numbers or run.profile.notebooks)
+    parameters = {} if weights == "trained" else dict(weights=weights)
+    if parameters and not numbers:
+        notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
+    for notebook in notebooks:
+        execute(notebook, run, parameters=parameters, force=True)
+        _report(notebook, run, "executed")
+    finish(run)
+    return run.folder
+
+
+def clear_leftovers(run: Run, notebooks: Collection[Path]) -> None:
+    """Remove what is not of these notebooks: executed copies of others, and files of none."""
+    names = {path.name for path in notebooks}
+    for path in sorted(run.folder.glob("*.ipynb")):
+        if path.name.replace(results.FAILED, ".ipynb") not in names:
+            path.unlink()
+            print(f"removed {path.name}: not a notebook of profile {run.profile.name}")
+    for name in results.remove_unrecorded(run.folder):
+        print(f"removed {name}: no notebook of this run wrote it")
+
+
+def prepare(run: Run) -> None:
+    """Get the faces and train every variant, and write down how long that took."""
+    began, before = time.monotonic(), _prepared(run)
+    _ = run.sets
+    faces = dict(data=run.fingerprints, seconds=time.monotonic() - began)
+    if before.get("faces", {}).get("data") == faces["data"]:  # kept: what it took to make them
+        faces["seconds"] = max(faces["seconds"], before["faces"]["seconds"])
+    write_text(run.folder / PREPARED, json.dumps(before | dict(faces=faces)))
+    train_all(run)
+    networks = {
+        variant.name: dict(key=trained.key, seconds=trained.seconds)
+        for variant, trained in run.networks.items()
+    }
+    write_text(run.folder / PREPARED, json.dumps(dict(faces=faces, networks=networks)))
+
+
+def train_all(run: Run, variants: Sequence[str] = ()) -> None:
+    """Train or load the common base and variants, all of the profile unless some are named."""
+    run.train_together(variants or run.profile.variants)
+    run.trained(PRETRAIN.name)
+
+
+def finish(run: Run) -> float:
+    """Write manifest and page of a run; return the seconds it took, kept results included."""
+    manifest = manifest_of(run)
+    write_text(run.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_index(run.folder, run.profile)
+    return manifest["seconds"]
+
+
+def manifest_of(run: Run) -> dict:
+    """Return what made the results of a run, and the sha256 of every one of them."""
+    before, records = _prepared(run), results.records(run.folder)
+    networks = dict(before.get("networks", {}))
+    for record in records.values():
+        networks |= record.get("networks", {})
+    stages = dict(
+        faces=before.get("faces", {}).get("seconds", 0.0),
+        training=sum(network["seconds"] for network in networks.values()),
     )
-    manifest = dict(
+    stages |= {Path(name).stem: record.get("seconds", 0.0) for name, record in records.items()}
+    peaks = [record.get("peak_memory_bytes") or 0 for record in records.values()]
+    return dict(
         code=code_version(),
         parameters=run.profile.as_dict(),
         seed=run.seed,
+        weights=run.weights,
         packages={name: metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         device=device_facts(),
         data=run.fingerprints,
-        networks={name: trained.key for name, trained in sorted(run._trained.items())},
-        training_seconds={name: round(t.seconds, 1) for name, t in sorted(run._trained.items())},
-        seconds=round(seconds, 1),
+        networks={name: networks[name]["key"] for name in sorted(networks)},
+        training_seconds={name: round(networks[name]["seconds"], 1) for name in sorted(networks)},
+        seconds=round(sum(stages.values()), 1),
         stages={name: round(value, 1) for name, value in stages.items()},
-        peak_memory_bytes=peak_memory(),
-        images_per_second=training_rate(run),
-        artefacts={
-            str(path.relative_to(run.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        },
+        peak_memory_bytes=max([peak_memory() or 0, *peaks]) or None,
+        images_per_second=_training_rates(run, networks),
+        artefacts={name: file_hash(run.folder / name) for name in result_files(run.folder)},
     )
-    target = run.folder / "manifest.json"
-    temporary = target.with_suffix(".partial")
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, target)
-    return target
 
 
-def training_rate(run: Run) -> dict[str, float]:
-    """Return images a second in training for each variant, twins counted as images."""
-    settings, rates = run.profile.optimisation, {}
-    for name in run.profile.variants:
-        trained = run.trained(name)
-        images = settings.batch * settings.steps * (2 if get_variant(name).occlusion else 1)
-        rates[name] = round(images / max(trained.seconds, 1e-9), 1)
-    return rates
+def result_files(folder: Path) -> list[str]:
+    """Return the executed notebooks of a run and the files they wrote, relative to its folder."""
+    names = [path.name for path in results.executed_notebooks(folder)]
+    names += results.recorded_files(folder)
+    return [name for name in names if (folder / name).exists()]
 
 
 def code_version() -> str:
@@ -227,21 +204,21 @@ def code_version() -> str:
     return f"{__version__}+{commit}"
 
 
-def _key_of(executed: Path) -> str | None:
-    return nbformat.read(executed, as_version=4).metadata.get("ifr", {}).get("key")
+def _prepared(run: Run) -> dict:
+    path = run.folder / PREPARED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _forget_this_machine(notebook) -> None:
-    """Drop from an executed notebook what differs from one run to the next without meaning.
+def _report(notebook: Path, run: Run, done: str) -> None:
+    seconds = results.record_of(run.folder / notebook.name)["seconds"]
+    words = f"executed in {seconds:.0f} s" if done == "executed" else "kept, nothing changed"
+    print(f"{notebook.name}: {words}", flush=True)
 
-    So are widgets, which are dead without their kernel: what they show stands beside them as HTML.
-    """
-    record = notebook.metadata.get("papermill", {})
-    notebook.metadata["papermill"] = {"parameters": record.get("parameters", {})}
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        cell.metadata.pop("papermill", None)
-        for output in cell.get("outputs", ()):
-            if "text/html" in output.get("data", {}):
-                output.data.pop(WIDGET, None)
+
+def _training_rates(run: Run, networks: dict[str, dict]) -> dict[str, float]:
+    """Return images a second in training for each variant, both of a pair counted."""
+    settings, rates = run.profile.optimisation, {}
+    for name in sorted(set(networks) & set(VARIANTS)):
+        images = settings.batch * settings.steps * (2 if VARIANTS[name].occlusion else 1)
+        rates[name] = round(images / max(networks[name]["seconds"], 1e-9), 1)
+    return rates

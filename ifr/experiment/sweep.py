@@ -5,22 +5,27 @@ that a choice made here does not touch what it is judged by.
 """
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ifr.common import paths
-from ifr.evaluation import equal_error_rate, rank_accuracy
-from ifr.experiment.analysis import clean_faces, network_peaks
+from ifr.common.errors import UserError
+from ifr.common.files import written_whole
+from ifr.evaluation import equal_error_rate, normalised, rank_accuracy
+from ifr.experiment.filters import clean_faces
 from ifr.experiment.run import Run, start
-from ifr.interpretation import peak_statistics
-from ifr.profiles import PAPER_FILTERS, LossWeights, Variant, get_variant
+from ifr.interpretation import network_peaks, peak_statistics
+from ifr.profiles import PAPER_FILTERS, LossWeights, Variant, get_profile, get_variant
 
-WEIGHTS = tuple(field.name for field in fields(LossWeights) if field.type is float)
+DEFAULTS = asdict(LossWeights())
+WEIGHTS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, float))
+FORMS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, str))
+Axes = Mapping[str, Sequence[float | str]]
 MEASURES = (
     "rank_1_percent",
     "rank_1_occluded_percent",
@@ -31,54 +36,65 @@ MEASURES = (
 )
 
 
-def parse_axes(texts: Sequence[str]) -> dict[str, list[float]]:
-    """Read axes such as ``"features=0,0.1,1"`` or ``"t=130,260"``.
+def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
+    """Read axes such as ``"features=0,0.1,1"``, ``"t=130,260"``, ``"filter_form=paper,released"``.
 
     Args:
-        texts: each a loss weight, or ``t`` (of 320; smaller networks keep the share), with values.
+        texts: each a loss weight, the form of a loss, or ``t`` (of 320; smaller networks keep the
+            share), with values.
 
     Raises:
-        ValueError: for an unknown name, a name twice, or values that are not numbers in range.
+        UserError: for an unknown name, a name twice, or values that it cannot have.
     """
-    axes: dict[str, list[float]] = {}
+    axes: dict[str, list[float | str]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
-        if name not in (*WEIGHTS, "t"):
-            raise ValueError(
+        if name not in (*WEIGHTS, *FORMS, "t"):
+            raise UserError(
                 f"cannot sweep {text!r}: expected NAME=VALUE,VALUE with NAME one of "
-                f"{', '.join((*WEIGHTS, 't'))}"
+                f"{', '.join((*WEIGHTS, *FORMS, 't'))}"
             )
         if name in axes:
-            raise ValueError(f"{name} is given twice: put all its values into one list")
-        try:
-            values = [float(value) for value in listed.split(",")]
-        except ValueError:
-            raise ValueError(f"the values of {text!r} are not numbers") from None
-        if not all(np.isfinite(value) and value >= 0 for value in values):
-            raise ValueError(f"the values of {text!r} must be finite and not negative")
-        if name == "t" and not all(1 <= value <= PAPER_FILTERS for value in values):
-            raise ValueError(f"t must be between 1 and K = {PAPER_FILTERS}, got {listed}")
-        axes[name] = list(dict.fromkeys(values))
+            raise UserError(f"{name} is given twice: put all its values into one list")
+        values = listed.split(",")
+        if name in FORMS and not set(values) <= {"paper", "released"}:
+            raise UserError(f"{name} must be paper or released, got {listed!r}")
+        axes[name] = list(dict.fromkeys(values if name in FORMS else _numbers(name, values)))
     return axes
 
 
-def settings_of(variant: Variant, axes: Mapping[str, list[float]]) -> list[tuple[dict, Variant]]:
+def _numbers(name: str, values: list[str]) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        raise UserError(f"the values of {name} are not numbers: {','.join(values)!r}") from None
+    if not all(np.isfinite(number) and number >= 0 for number in numbers):
+        raise UserError(f"the values of {name} must be finite and not negative, got {values}")
+    if name == "t" and not all(1 <= number <= PAPER_FILTERS for number in numbers):
+        raise UserError(f"t must be between 1 and K = {PAPER_FILTERS}, got {','.join(values)}")
+    return numbers
+
+
+def settings_of(variant: Variant, axes: Axes) -> list[tuple[dict, Variant]]:
     """Return every combination of the axes' values with the variant that has them."""
-    found = []
+    settings = []
     for values in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
+        chosen: dict[str, Any] = dict(zip(axes, values, strict=True))
         weights = {name: value for name, value in chosen.items() if name != "t"}
         share = chosen["t"] / PAPER_FILTERS if "t" in chosen else variant.keep_share
-        name = "_".join([variant.name, *(f"{k}={v:g}" for k, v in chosen.items())])
+        words = [f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in chosen.items()]
         changed = replace(
-            variant, name=name, keep_share=share, weights=replace(variant.weights, **weights)
+            variant,
+            name="_".join([variant.name, *words]),
+            keep_share=share,
+            weights=replace(variant.weights, **weights),
         )
-        found.append((chosen, changed))
-    return found
+        settings.append((chosen, changed))
+    return settings
 
 
 def sweep(
-    axes: Mapping[str, list[float]],
+    axes: Axes,
     *,
     profile: str,
     variant: str = "full",
@@ -100,24 +116,23 @@ def sweep(
         max_minutes: after which it stops cleanly.
 
     Raises:
-        ValueError: for an unknown profile or variant, no seeds, or a profile without validation
-            people.
         Stopped: on Ctrl-C; OutOfTime when the time is up.
     """
     combinations = settings_of(get_variant(variant), axes)
     if not seeds:
-        raise ValueError("a sweep needs at least one seed")
+        raise UserError("a sweep needs at least one seed")
+    if get_profile(profile).faces is None:
+        raise UserError(
+            f"profile {profile!r} has no validation people to compare settings on: take one on "
+            "procedural faces"
+        )
     folder = paths.require_writable(paths.results(profile) / name)
     rows, deadline = [], None
     for seed in seeds:
         run = start("sweep", profile=profile, seed=seed, max_minutes=max_minutes)
         deadline = deadline or run.deadline
         run.deadline = deadline
-        if "validation" not in run.sets:
-            raise ValueError(
-                f"profile {profile!r} has no validation people to compare settings on: take one "
-                "on procedural faces"
-            )
+        run.train_together([changed for _, changed in combinations])
         for chosen, changed in combinations:
             trained = run.trained(changed)
             rows.append(chosen | dict(seed=seed, network=trained.key) | measure(run, changed))
@@ -135,23 +150,22 @@ def measure(run: Run, variant: Variant) -> dict[str, float]:
     peak spread are those of Figure 5, of faces without a mask.
     """
     faces = run.data("validation")
-    clean = _unit(run.features(variant, faces))
-    found = {}
+    clean = normalised(run.features(variant, faces))
+    measures: dict[str, float] = {}
     for suffix, occlusion in (("", None), ("_occluded", "synthetic")):
-        probes = (
-            clean if occlusion is None else _unit(run.features(variant, faces, occlusion=occlusion))
-        )
+        probes = normalised(run.features(variant, faces, occlusion=occlusion))  # cached if clean
         similarity = probes @ clean.T
         np.fill_diagonal(similarity, -np.inf)
         accuracy = rank_accuracy(similarity, faces.identity, faces.identity, 1)
-        found[f"rank_1{suffix}_percent"] = 100 * accuracy
+        measures[f"rank_1{suffix}_percent"] = 100 * accuracy
         others = ~np.eye(len(faces), dtype=bool)
         same = faces.identity[:, None] == faces.identity[None, :]
         rate = equal_error_rate(similarity[others], same[others])
-        found[f"eer{suffix}_percent"] = 100 * float(rate)
-    looked_at = clean_faces(run, name="validation")
-    peaks = peak_statistics(network_peaks(run.trained(variant).model, run, looked_at))
-    return found | dict(dbar_px=peaks["dbar"], peak_spread_px=peaks["mean_spread"])
+        measures[f"eer{suffix}_percent"] = 100 * float(rate)
+    peaks = peak_statistics(
+        network_peaks(run.model(variant), clean_faces(run, name="validation"), size=run.size)
+    )
+    return measures | dict(dbar_px=peaks["dbar"], peak_spread_px=peaks["mean_scatter"])
 
 
 def summary(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
@@ -178,12 +192,6 @@ def in_words(table: pd.DataFrame) -> str:
     return shown.to_string(index=False)
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(length, 1e-12)
-
-
 def _write(table: pd.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(".partial")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

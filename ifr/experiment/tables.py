@@ -1,79 +1,60 @@
 """The paper's benchmarks on a run's networks: closed set, templates, AR (Sec. 4.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
+from ifr.common.paths import ASSETS
 from ifr.datasets.template_splits import TemplateSplit, template_splits
 from ifr.evaluation import (
     CONDITIONS,
     MEASURES,
+    ar_protocol,
     bootstrap_eer,
     bootstrap_templates,
-    eer_over_draws,
     evaluate_templates,
     roc,
     split_scores,
 )
-from ifr.experiment.analysis import shifted_bootstrap_interval
+from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
 from ifr.profiles import get_variant
 
 AR_OCCLUDERS = ("sunglasses", "scarf")
-PAPER_COLUMNS = tuple(f"paper_{measure}" for measure in MEASURES)
-# Quoted: TAR at FAR .01 and .001, rank-1 and rank-5 on IJB-A, percent (Tables 2, 4 and 5). The
-# paper gives two of the four for the ablations.
-PAPER_IJBA: dict[tuple[str, str], tuple[float, float, float, float]] = {
-    ("base", "clean"): (74.3, 49.0, 86.6, 94.2),
-    ("augmented", "clean"): (78.9, 56.6, 88.5, 94.9),
-    ("base", "synthetic"): (61.8, 39.1, 79.6, 91.4),
-    ("base", "natural"): (64.4, 40.7, 71.3, 81.6),
-    ("full_t130", "clean"): (79.0, np.nan, 89.5, np.nan),
-    ("full_t130", "synthetic"): (76.1, np.nan, 88.0, np.nan),
-    ("full_t130", "natural"): (66.2, np.nan, 73.0, np.nan),
-    ("full", "clean"): (79.2, np.nan, 89.4, np.nan),
-    ("full", "synthetic"): (76.1, np.nan, 88.0, np.nan),
-    ("full", "natural"): (66.5, np.nan, 72.3, np.nan),
-    ("full_t320", "clean"): (74.6, np.nan, 88.9, np.nan),
-    ("full_t320", "synthetic"): (71.8, np.nan, 87.5, np.nan),
-    ("full_t320", "natural"): (61.0, np.nan, 71.6, np.nan),
-    ("full_gaud", "clean"): (79.3, 60.2, 89.9, 95.6),
-    ("full_gaud", "synthetic"): (76.2, 55.5, 88.6, 95.0),
-    ("full_gaud", "natural"): (66.8, 48.3, 73.2, 82.3),
-    ("sad", "clean"): (78.1, np.nan, 88.1, np.nan),
-    ("sad", "synthetic"): (66.6, np.nan, 81.2, np.nan),
-    ("sad", "natural"): (64.2, np.nan, 71.0, np.nan),
-    ("fad", "clean"): (76.7, np.nan, 88.1, np.nan),
-    ("fad", "synthetic"): (75.2, np.nan, 85.1, np.nan),
-    ("fad", "natural"): (66.5, np.nan, 72.3, np.nan),
-}
-# Quoted: IJB-C, all and naturally occluded (Tables 6 and 4). "Ours" is one model in the paper.
-PAPER_IJBC: dict[tuple[str, str], tuple[float, float, float, float]] = {
-    ("base", "clean"): (87.1, 72.9, 74.1, 83.5),
-    ("full", "clean"): (89.2, 75.6, 77.6, 86.1),
-    ("base", "natural"): (83.3, 67.0, 72.1, 83.3),
-    ("full", "natural"): (83.8, 69.3, 74.5, 83.6),
-}
+Quoted = dict[tuple[str, str], tuple[float, ...]]  # (variant, condition) -> the four measures
+Samples = dict[tuple[str, str], pd.DataFrame]  # (variant, condition) -> a column for each of them
+
+
+def quoted(test: str) -> Quoted:
+    """Return the paper's figures on ``"ijba"`` (Tables 2, 4 and 5) or ``"ijbc"`` (4 and 6).
+
+    TAR at FAR .01 and .001, rank-1 and rank-5, percent, by variant and condition; of the ablations
+    the paper gives two of the four. On IJB-C "ours" is one model in the paper.
+    """
+    rows = pd.read_csv(ASSETS / f"paper_{test}.csv")
+    keys = zip(rows["variant"], rows["condition"], strict=True)
+    return dict(zip(keys, rows[list(MEASURES)].itertuples(index=False, name=None), strict=True))
 
 
 def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     """Return closed-set top-1 on new pictures of the training identities, clean and occluded.
 
+    Chance is that of the classifier, which knows all training identities.
+
     Returns:
         Columns variant, title, clean_percent, occluded_percent, chance_percent.
     """
-    faces = run.data("closed")
-    rows = []
+    faces, rows = run.data("closed"), []
     for name in variants:
-        row = dict(variant=name, title=get_variant(name).title)
+        row: dict[str, object] = dict(variant=name, title=get_variant(name).title)
         for column, occlusion in (("clean_percent", None), ("occluded_percent", "synthetic")):
             features = torch.from_numpy(run.features(name, faces, occlusion=occlusion))
             with torch.no_grad():
-                guess = run.model(name).classify(features).argmax(dim=1).numpy()
-            row[column] = 100 * float((guess == faces.identity).mean())
-        row["chance_percent"] = 100 / len(np.unique(faces.identity))
+                logits = run.model(name).classify(features)
+            row[column] = 100 * float((logits.argmax(dim=1).numpy() == faces.identity).mean())
+            row["chance_percent"] = 100 / logits.shape[1]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -90,13 +71,24 @@ def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarr
         run: the run.
         variant: which network.
         condition: ``clean``; ``synthetic``, a random warped mask on every image; or ``natural``,
-            the
-            probes with a natural occluder.
+            the probes with a natural occluder.
     """
     if condition not in CONDITIONS:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
     occlusion = "synthetic" if condition == "synthetic" else None
     return run.features(variant, "templates", occlusion=occlusion), condition == "natural"
+
+
+def _measured(
+    run: Run, splits: list[TemplateSplit], variants: Sequence[str], conditions: Sequence[str]
+) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """Yield what each row of a template table is about, and the four measures of each split."""
+    for name in variants:
+        for condition in conditions:
+            features, natural = condition_features(run, name, condition)
+            title = get_variant(name).title
+            about: dict[str, object] = dict(variant=name, title=title, condition=condition)
+            yield about, evaluate_templates(features, splits, natural=natural)[list(MEASURES)]
 
 
 def template_table(
@@ -107,44 +99,37 @@ def template_table(
     Returns:
         Columns variant, title, condition, then each of ``MEASURES`` and its ``_std``, percent.
     """
-    splits, rows = run_splits(run), []
-    for name in variants:
-        for condition in conditions:
-            features, natural = condition_features(run, name, condition)
-            found = evaluate_templates(features, splits, natural=natural)
-            row = dict(variant=name, title=get_variant(name).title, condition=condition)
-            for measure in MEASURES:
-                row[measure] = found[measure].mean()
-                row[f"{measure}_std"] = found[measure].std(ddof=1)
-            rows.append(row)
+    rows = []
+    for row, measured in _measured(run, run_splits(run), variants, conditions):
+        for measure in MEASURES:
+            row[measure] = measured[measure].mean()
+            row[f"{measure}_std"] = measured[measure].std(ddof=1)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def with_paper(
-    table: pd.DataFrame, quoted: dict[tuple[str, str], tuple[float, float, float, float]]
-) -> pd.DataFrame:
+def with_paper(table: pd.DataFrame, figures: Quoted) -> pd.DataFrame:
     """Return a template table with the paper's figures beside ours, in columns ``paper_…``."""
     keys = zip(table["variant"], table["condition"], strict=True)
-    rows = [quoted.get(key, (np.nan,) * len(MEASURES)) for key in keys]
-    return table.assign(**dict(zip(PAPER_COLUMNS, np.array(rows).T, strict=True)))
+    rows = [figures.get(key, (np.nan,) * len(MEASURES)) for key in keys]
+    columns = [f"paper_{measure}" for measure in MEASURES]
+    return table.assign(**dict(zip(columns, np.array(rows).T, strict=True)))
+
+
+def whole_split(run: Run) -> list[TemplateSplit]:
+    """Return one split of all held-out identities, as IJB-C is tested."""
+    return template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)
 
 
 def whole_table(run: Run, variants: Sequence[str], conditions: Sequence[str]) -> pd.DataFrame:
-    """Return the four measures with all held-out identities in one split, as IJB-C is tested."""
-    splits = template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)
-    rows = []
-    for name in variants:
-        for condition in conditions:
-            features, natural = condition_features(run, name, condition)
-            found = evaluate_templates(features, splits, natural=natural)
-            row = dict(variant=name, title=get_variant(name).title, condition=condition)
-            rows.append(row | found.iloc[0][list(MEASURES)].to_dict())
-    return pd.DataFrame(rows)
+    """Return the four measures with all held-out identities in one split."""
+    rows = _measured(run, whole_split(run), variants, conditions)
+    return pd.DataFrame([row | measured.iloc[0].to_dict() for row, measured in rows])
 
 
 def paired_difference(
     table: pd.DataFrame,
-    samples: dict[tuple[str, str], pd.DataFrame],
+    samples: Samples,
     more: str,
     less: str,
     condition: str,
@@ -154,54 +139,49 @@ def paired_difference(
 
     Args:
         table: of :func:`template_table`.
-        samples: (variant, condition) -> :func:`template_samples`.
+        samples: of :func:`template_samples`, by (variant, condition).
         more: variant expected to be above.
         less: the other.
         condition: of both.
         measure: a column.
 
     Returns:
-        The difference of the means over splits, and both ends of the paired bootstrap interval.
+        Difference of the means over splits, and both ends of the paired bootstrap interval.
     """
-    rows = table.set_index(["variant", "condition"])[measure]
-    value = float(rows[more, condition] - rows[less, condition])
-    drawn = samples[more, condition][measure] - samples[less, condition][measure]
-    return value, *shifted_bootstrap_interval(drawn.to_numpy(), value)
+    value, drawn = _gain(table, samples, more, less, condition, measure)
+    return value, *shifted_bootstrap_interval(drawn, value)
 
 
 def difference_in_differences(
     table: pd.DataFrame,
-    samples: dict[tuple[str, str], pd.DataFrame],
+    samples: Samples,
     more: str,
     less: str,
     condition: str,
     measure: str = MEASURES[0],
 ) -> tuple[float, float, float]:
-    """Return how much larger a gain is under occlusion than on clean faces, with its interval.
+    """Return how much larger a gain is under a condition than on clean faces, with its interval.
 
-    The arguments are those of :func:`paired_difference`; the result is the gain under ``condition`` less
-    the gain on clean faces, in points.
+    Arguments and result are those of :func:`paired_difference`, in points.
     """
-    under, clean = (
-        paired_difference(table, samples, more, less, c, measure)[0] for c in (condition, "clean")
-    )
-    drawn = sum(
-        sign * samples[name, c][measure]
-        for sign, name, c in (
-            (1, more, condition),
-            (-1, less, condition),
-            (-1, more, "clean"),
-            (1, less, "clean"),
-        )
-    )
-    return under - clean, *shifted_bootstrap_interval(drawn.to_numpy(), under - clean)
+    occluded, drawn = _gain(table, samples, more, less, condition, measure)
+    clean, drawn_clean = _gain(table, samples, more, less, "clean", measure)
+    value = occluded - clean
+    return value, *shifted_bootstrap_interval(drawn - drawn_clean, value)
+
+
+def _gain(
+    table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str
+) -> tuple[float, np.ndarray]:
+    rows = table.set_index(["variant", "condition"])[measure]
+    drawn = samples[more, condition][measure] - samples[less, condition][measure]
+    return float(rows[more, condition] - rows[less, condition]), drawn.to_numpy()
 
 
 def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarray, np.ndarray]:
     """Return false and true accept rates with all held-out identities in one split."""
-    split = template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)[0]
     features, natural = condition_features(run, variant, condition)
-    far, tar, _ = roc(*split_scores(features, split, natural=natural))
+    far, tar, _ = roc(*split_scores(features, whole_split(run)[0], natural=natural))
     return far, tar
 
 
@@ -216,26 +196,19 @@ def template_samples(run: Run, variant: str, condition: str) -> pd.DataFrame:
 def ar_features(run: Run, variant: str) -> tuple[np.ndarray, np.ndarray]:
     """Return features (N, K) and identities of the AR images with sunglasses or scarf."""
     faces = run.data("ar")
-    worn = np.isin(faces.attributes["occluder"], AR_OCCLUDERS)
-    return run.features(variant, "ar")[worn], faces.identity[worn]
+    occluded = np.isin(faces.attributes["occluder"], AR_OCCLUDERS)
+    return run.features(variant, "ar")[occluded], faces.identity[occluded]
 
 
 def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     """Return mean and standard deviation of the AR equal error rate over ten draws, percent."""
     rows = []
     for name in variants:
-        rates = eer_over_draws(
+        rates = ar_protocol(
             *ar_features(run, name), pairs=run.profile.verification_pairs, seed=run.seed
         )
-        rows.append(
-            dict(
-                variant=name,
-                title=get_variant(name).title,
-                eer_percent=rates.mean(),
-                eer_percent_std=rates.std(ddof=1),
-            )
-        )
-    return pd.DataFrame(rows)
+        rows.append((name, get_variant(name).title, rates.mean(), rates.std(ddof=1)))
+    return pd.DataFrame(rows, columns=["variant", "title", "eer_percent", "eer_percent_std"])
 
 
 def ar_samples(run: Run, variant: str) -> np.ndarray:

@@ -1,118 +1,138 @@
-"""Compare a fresh run with the committed reference, table by table, within tolerances."""
+"""Compare a fresh run with the committed reference: verdicts, evidence, tables and figures."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from ifr.common.errors import UserError
 
 # How far a figure may lie from the reference on another machine. Networks trained on another
 # processor differ in the last bits and so end up elsewhere, which moves accuracies by points and
 # peak locations by pixels; a broken method moves them by far more.
 TOLERANCES = {
     "percent": 12.0,  # TAR, rank-k, accuracy, EER: points
+    "points": 12.0,
     "pixels": 4.0,  # d-bar, peak spread, distances: pixels of the 96-pixel frame
-    "share": 0.2,  # cosines, Gini coefficients, correlations
+    "share": 0.2,  # Gini coefficients, correlations
 }
-RELATIVE = 0.5  # for quantities without a stated unit, with a floor of one
-# What depends on the machine or on chance alone, and is shown but not judged.
-UNJUDGED_COLUMNS = (
-    "seconds",
-    "images_per_second",
-    "milliseconds",
-    "low",
-    "high",
-    "std",
-    "p_value",
-    "ms",
-    "loss",
-    "memory",
-)
-# Costs, and tables with a row for each filter: filter 7 of one training is not filter 7 of another.
-UNJUDGED_TABLES = ("figure_training*", "loss_costs", "*_filters")
+KEYS = ("variant", "condition", "part", "claim", "quantity", "id")  # what a row is about
+DBAR_ORDER = ("base", "sad", "full")  # Figure 5: what the paper's claims C01 and C02 compare
+AGREES, DIFFERS, SHOWN = "agrees", "DIFFERS", "shown, not judged"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number-bearing column of one table against the reference."""
+    """One comparison with the reference: what was compared, how it came out, and why."""
 
-    table: str
-    column: str
-    worst: float  # largest absolute difference met
-    allowed: float  # tolerance at that place
-    ok: bool
+    what: str
+    outcome: str
     note: str = ""
 
 
 def verify(fresh: Path, reference: Path) -> list[Comparison]:
-    """Compare every table and figure of a run with the reference.
+    """Compare verdicts, evidence, tables and figures of a run with those of the reference.
+
+    A verdict must be the same, and a quantity recorded as evidence must have the same sign; a
+    column must be within the tolerance of its unit. What has no known unit is shown, not judged.
 
     Args:
         fresh: results folder of the run to judge.
         reference: the committed results folder of the same profile.
-
-    Returns:
-        One comparison for each numeric column, and one for each missing table or figure.
-
-    Raises:
-        FileNotFoundError: if either folder holds no results.
     """
     for folder, what in ((fresh, "run"), (reference, "reference run")):
         if not (folder / "manifest.json").exists():
-            raise FileNotFoundError(
+            raise UserError(
                 f"{folder} holds no finished {what} (no manifest.json); run ifr reproduce first"
             )
-    rows = []
-    for path in sorted((reference / "figures").glob("*.png")):
-        there = (fresh / "figures" / path.name).exists()
-        if not there:
-            rows.append(Comparison(path.name, "", np.nan, np.nan, False, "figure is missing"))
-    for path in sorted((reference / "tables").glob("*.csv")):
-        rows += compare_table(fresh / "tables" / path.name, path)
+    rows = [
+        Comparison(path.name, DIFFERS, "figure is missing")
+        for path in sorted((reference / "figures").glob("*.png"))
+        if not (fresh / "figures" / path.name).exists()
+    ]
+    # claims_evidence.csv repeats the evidence of all notebooks.
+    paths = [p for p in sorted((reference / "tables").glob("*.csv")) if p.stem != "claims_evidence"]
+    if (reference / "claims.csv").exists():
+        paths.insert(0, reference / "claims.csv")
+    for path in paths:
+        rows += compare_table(fresh / path.relative_to(reference), path)
     return rows
 
 
 def compare_table(fresh: Path, reference: Path) -> list[Comparison]:
-    """Compare two CSV files column by column."""
+    """Compare two tables row by row; claims and evidence by what they say."""
     name = reference.stem
     if not fresh.exists():
-        return [Comparison(name, "", np.nan, np.nan, False, "table is missing")]
+        return [Comparison(name, DIFFERS, "table is missing")]
     new, old = pd.read_csv(fresh), pd.read_csv(reference)
+    if name == "claims":
+        return list(_verdicts(new, old))
+    if name.startswith("evidence_"):
+        return list(_evidence(name, new, old))
     if list(new.columns) != list(old.columns):
-        return [Comparison(name, "", np.nan, np.nan, False, "columns differ")]
-    if len(new) != len(old):
-        note = f"{len(new)} rows, the reference has {len(old)}"
-        return [Comparison(name, "", np.nan, np.nan, False, note)]
-    judged = not any(fnmatch(name, pattern) for pattern in UNJUDGED_TABLES)
-    columns = [
-        c for c in old.columns if pd.api.types.is_numeric_dtype(old[c]) and old[c].dtype != bool
-    ]
-    return [_compare_column(name, c, new, old, judged and not _unjudged(c)) for c in columns]
+        return [Comparison(name, DIFFERS, "columns differ")]
+    keys = [key for key in KEYS if key in old.columns]
+    if len(new) != len(old) or not new[keys].equals(old[keys]):
+        return [Comparison(name, DIFFERS, f"its {len(new)} rows are not the {len(old)} expected")]
+    rows = [_column(f"{name} {column}", new[column], old[column]) for column in _numbers(old)]
+    if {"variant", "d_bar_pixels"} <= set(old.columns):
+        rows.append(_dbar_order(f"{name} order of d̄", new, old))
+    return rows
 
 
-def _unjudged(column: str) -> bool:
-    return any(word in column.lower().split("_") for word in UNJUDGED_COLUMNS)
+def _verdicts(new: pd.DataFrame, old: pd.DataFrame) -> Iterator[Comparison]:
+    now = new.set_index("id")["verdict"]
+    for claim, verdict in old.set_index("id")["verdict"].items():
+        same = now.get(claim) == verdict
+        note = f"the reference says “{verdict}”, this run “{now.get(claim, 'nothing')}”"
+        yield Comparison(f"claim {claim}", AGREES if same else DIFFERS, note)
 
 
-def _compare_column(name: str, column: str, new: pd.DataFrame, old: pd.DataFrame, judged: bool):
-    a, b = new[column].to_numpy(float), old[column].to_numpy(float)
-    gaps = int((np.isnan(a) != np.isnan(b)).sum())
-    difference = np.nan_to_num(np.abs(a - b))
-    allowed = np.array([_tolerance(old.iloc[i], column, b[i]) for i in range(len(old))])
-    place = int((difference - allowed).argmax()) if len(old) else 0
-    ok = not judged or bool(gaps == 0 and (difference <= allowed).all())
-    note = "" if judged else "shown, not judged"
-    if gaps and judged:
-        note = f"{gaps} values missing on one side"
-    worst = float(difference[place]) if len(old) else 0.0
-    return Comparison(name, column, worst, float(allowed[place]) if len(old) else 0.0, ok, note)
+def _evidence(name: str, new: pd.DataFrame, old: pd.DataFrame) -> Iterator[Comparison]:
+    """Judge each quantity by both intervals, else by its sign, else by the unit it names."""
+    rows = {(row.claim, row.quantity): row for row in new.itertuples()}
+    for was in old.itertuples():
+        what, now = f"{name} {was.claim}, {was.quantity}", rows.get((was.claim, was.quantity))
+        if now is None:
+            yield Comparison(what, DIFFERS, "quantity is missing")
+            continue
+        note = f"{now.value:.4g}, the reference {was.value:.4g} [{was.low:.4g}, {was.high:.4g}]"
+        unit = re.search(rf"\(({'|'.join(TOLERANCES)})\)$", was.quantity)
+        if was.low <= now.value <= was.high or now.low <= was.value <= now.high:
+            yield Comparison(what, AGREES, note)
+        elif was.low * was.high > 0 and np.sign(now.value) != np.sign(was.value):
+            yield Comparison(what, DIFFERS, f"{note}: the sign differs")
+        elif unit is None:
+            yield Comparison(what, SHOWN, note)
+        else:
+            near = abs(now.value - was.value) <= TOLERANCES[unit[1]]
+            yield Comparison(what, AGREES if near else DIFFERS, note)
 
 
-def _tolerance(row: pd.Series, column: str, value: float) -> float:
-    """Return the tolerance of one cell, by the table's ``unit`` column or the column's name."""
-    unit = str(row.get("unit", ""))
-    for known, tolerance in TOLERANCES.items():
-        if unit == known or column.endswith(f"_{known}"):
-            return tolerance
-    return RELATIVE * max(abs(np.nan_to_num(value)), 1.0)
+def _numbers(table: pd.DataFrame) -> list[str]:
+    return [c for c in table.select_dtypes("number").columns if not c.endswith("_std")]
+
+
+def _column(what: str, new: pd.Series, old: pd.Series) -> Comparison:
+    if not pd.api.types.is_numeric_dtype(new):
+        return Comparison(what, DIFFERS, "holds words where the reference has numbers")
+    allowed = TOLERANCES.get(str(old.name).rpartition("_")[2])
+    gaps, differences = int((new.isna() != old.isna()).sum()), (new - old).abs()
+    worst = float(differences.max()) if differences.notna().any() else 0.0
+    if allowed is None:
+        return Comparison(what, SHOWN, f"differs by up to {worst:.4g}")
+    note = f"differs by up to {worst:.4g}, allowed {allowed:g}"
+    if gaps:
+        return Comparison(what, DIFFERS, f"{gaps} values missing on one side")
+    return Comparison(what, AGREES if worst <= allowed else DIFFERS, note)
+
+
+def _dbar_order(what: str, new: pd.DataFrame, old: pd.DataFrame) -> Comparison:
+    now, was = (
+        " < ".join(t[t["variant"].isin(DBAR_ORDER)].sort_values("d_bar_pixels")["variant"])
+        for t in (new, old)
+    )
+    return Comparison(what, AGREES if now == was else DIFFERS, f"{now}, the reference {was}")

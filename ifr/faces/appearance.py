@@ -1,31 +1,38 @@
 """What a face looks like up close: skin, lips, eyes, brows, beard, painted in the canonical map."""
 
 from dataclasses import dataclass
+from math import modf
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ifr.common.seeding import stream
 from ifr.faces.geometry import TEXELS
 from ifr.faces.head_model import load_head
-from ifr.faces.paint import COLUMNS, ROWS, blob, linear, noise, polygon, soften, strokes
+from ifr.faces.paint import (
+    COLUMNS,
+    ROWS,
+    blob,
+    blobs,
+    linear,
+    noise,
+    palette,
+    polygon,
+    soften,
+    strokes,
+)
 
-SKIN_TONES = linear(
-    [
-        *([0.90, 0.77, 0.70], [0.85, 0.69, 0.59], [0.75, 0.585, 0.48]),
-        *([0.59, 0.435, 0.345], [0.44, 0.315, 0.245], [0.32, 0.23, 0.185]),
-    ]
+SKIN_TONES = palette(
+    "0.90 0.77 0.70, 0.85 0.69 0.59, 0.75 0.585 0.48,"
+    "0.59 0.435 0.345, 0.44 0.315 0.245, 0.32 0.23 0.185"
 )
 # black, dark brown, brown, light brown, blond, red, grey
-HAIR_TONES = linear(
-    [
-        *([0.13, 0.11, 0.105], [0.21, 0.16, 0.125], [0.31, 0.22, 0.16], [0.46, 0.35, 0.24]),
-        *([0.66, 0.54, 0.37], [0.45, 0.24, 0.13], [0.58, 0.57, 0.55]),
-    ]
+HAIR_TONES = palette(
+    "0.13 0.11 0.105, 0.21 0.16 0.125, 0.31 0.22 0.16, 0.46 0.35 0.24, 0.66 0.54 0.37, "
+    "0.45 0.24 0.13, 0.58 0.57 0.55"
 )
 # dark brown, brown, hazel, blue, grey
-IRIS_TONES = linear(
-    [[0.20, 0.12, 0.08], [0.32, 0.20, 0.12], [0.36, 0.33, 0.2], [0.3, 0.4, 0.5], [0.38, 0.42, 0.44]]
-)
+IRIS_TONES = palette("0.20 0.12 0.08, 0.32 0.20 0.12, 0.36 0.33 0.2, 0.3 0.4 0.5, 0.38 0.42 0.44")
 BEARDS = ("none", "stubble", "full", "goatee", "moustache")
 
 
@@ -51,8 +58,7 @@ class Appearance:
     skin: np.ndarray  # (3,) float32 albedo
     hair: np.ndarray  # (3,) float32 albedo
     iris: np.ndarray  # (3,) float32 albedo
-    iris_radius: float
-    beard: str
+    iris_radius: np.float32  # in eyeball radii
 
 
 def skin_tone(rng: np.random.Generator, character: Character) -> tuple[np.ndarray, float]:
@@ -60,9 +66,9 @@ def skin_tone(rng: np.random.Generator, character: Character) -> tuple[np.ndarra
     # How dark follows the shape mixture loosely, so that shape and tone both tell people apart.
     darkness = character.bases @ np.array([0.72, 0.34, 0.16]) + rng.normal(0, 0.12)
     darkness = float(np.clip(darkness, 0.01, 0.99))
-    place = darkness * (len(SKIN_TONES) - 1)
-    low = int(place)
-    tone = SKIN_TONES[low] + (place - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
+    step, low = modf(darkness * (len(SKIN_TONES) - 1))
+    low = int(low)
+    tone = SKIN_TONES[low] + step * (SKIN_TONES[low + 1] - SKIN_TONES[low])
     tint = rng.normal(0, 0.05) + rng.normal(0, 0.03) * np.array([0.6, 0, -1.4])
     return (tone * np.exp(tint)).astype(np.float32), darkness
 
@@ -71,31 +77,29 @@ def hair_tone(rng: np.random.Generator, character: Character) -> np.ndarray:
     """Return the hair's albedo (3,)."""
     dark = character.bases[0] + character.bases[1]
     light = character.bases[2]
-    odds = [2 + 6 * dark, 2 + 2 * dark, 2, 1.4 * light, 0.9 * light, 0.4 * light]
-    odds = np.array([*odds, 9 * max(character.age - 0.45, 0)])
+    grey = 9 * max(character.age - 0.45, 0)
+    odds = np.array([2 + 6 * dark, 2 + 2 * dark, 2, 1.4 * light, 0.9 * light, 0.4 * light, grey])
     tone = HAIR_TONES[rng.choice(len(HAIR_TONES), p=odds / odds.sum())]
     return (tone * np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.03, 3))).astype(np.float32)
 
 
-def _tint(image: np.ndarray, mask: np.ndarray, colour) -> None:
+def _tint(image: np.ndarray, mask: np.ndarray, colour: ArrayLike) -> None:
     """Multiply an image (3, S, S) by ``1 + mask * colour`` in place."""
-    for channel in range(3):
-        if colour[channel]:
-            image[channel] *= 1 + mask * np.float32(colour[channel])
+    for plane, value in zip(image, np.asarray(colour, np.float32), strict=True):
+        plane *= 1 + mask * value
 
 
-def _cover(image: np.ndarray, mask: np.ndarray, colour) -> None:
+def _cover(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
     """Lay a colour, (3,) or (3, S, S), over an image (3, S, S) in place."""
-    for channel in range(3):
-        image[channel] += mask * (colour[channel] - image[channel])
+    for plane, value in zip(image, colour, strict=True):
+        plane += mask * (value - plane)
 
 
 def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     """Return bare skin (3, TEXELS, TEXELS): mottling, flush, shade under the eyes."""
     rng = stream(seed, "faces/skin")
     points = load_head().landmark_uv
-    image = np.empty((3, TEXELS, TEXELS), np.float32)
-    image[:] = tone[:, None, None]
+    image = np.broadcast_to(tone[:, None, None], (3, TEXELS, TEXELS)).copy()
     _tint(image, noise(rng, 5, 4) * 0.035 + noise(rng, 40, 3, decay=0.8) * 0.03, (1, 1, 1))
     _tint(image, noise(rng, 6, 2), (0.012, -0.014, -0.016))
     flush = np.zeros((TEXELS, TEXELS), np.float32)
@@ -107,14 +111,10 @@ def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     _tint(image, flush * np.float32(rng.uniform(0.2, 1.1)), (0.03, -0.10, -0.10))
     # The forehead is yellower and the lower face cooler than the middle of a face.
     _tint(image, blob(points[27, 0], points[19, 1] - 18, 34, 14), (0.015, 0.01, -0.03))
-    under = blob(points[40, 0], points[40, 1] + 4, 8, 3.5) + blob(
-        points[47, 0], points[47, 1] + 4, 8, 3.5
-    )
+    under = blobs(points[[40, 47]] + np.array([0, 4], np.float32), 8, 3.5)
     strength = rng.uniform(0.1, 0.9) * (0.4 + character.age)
     _tint(image, under * np.float32(strength), (-0.16, -0.20, -0.14))
-    socket = blob(points[37, 0], points[37, 1] - 3, 9, 4) + blob(
-        points[44, 0], points[44, 1] - 3, 9, 4
-    )
+    socket = blobs(points[[37, 44]] - np.array([0, 3], np.float32), 9, 4)
     _tint(image, socket * np.float32(rng.uniform(0.2, 1)), (-0.10, -0.14, -0.12))
     return image
 
@@ -133,8 +133,8 @@ def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: fl
         across = np.linspace(p[18, 0], p[25, 0], 9)
         y = p[19, 1] - 9 - 7 * k + rng.normal(0, 1) - 2 * np.cos((across - TEXELS / 2) / 25)
         strength = rng.uniform(0.2, 0.5) * max(character.age - 0.3, 0) * 1.4
-        path = np.column_stack([across, y + rng.normal(0, 0.6, 9)])
-        lines = np.maximum(lines, strokes([path], 1, 1.0) * np.float32(strength))
+        wrinkle = np.column_stack([across, y + rng.normal(0, 0.6, 9)])
+        lines = np.maximum(lines, strokes([wrinkle], 1, 1.0) * np.float32(strength))
     _tint(image, lines, (-0.7, -0.8, -0.8))
     if rng.random() < 0.3 * (1 - darkness):
         count = rng.integers(40, 160)
@@ -181,12 +181,8 @@ def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.nda
         line = p[order].astype(np.float64)
         line[:, 0] = line[0, 0] + (line[:, 0] - line[0, 0]) * reach + side * gap
         t = np.linspace(0, 1, 5)
-        line[:, 1] += (
-            lift
-            + np.array([-0.8, 0, 0, 0, 0.4])
-            - 1.2 * arch * np.sin(np.pi * t)
-            - tilt * (t - 0.5)
-        )
+        bow = lift + np.array([-0.8, 0, 0, 0, 0.4]) - 1.2 * arch * np.sin(np.pi * t)
+        line[:, 1] += bow - tilt * (t - 0.5)
         ends = np.r_[line[0, 1], line[:, 1], line[-1, 1]]
         x = np.interp(steps, t, line[:, 0])
         y = np.interp(steps, t, np.convolve(ends, [0.25, 0.5, 0.25], "valid"))
@@ -198,16 +194,14 @@ def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.nda
         length = rng.uniform(2, 4.5, count)
         tip = (x[at] + side * length * np.cos(angle), root - length * np.sin(angle) * 0.6)
         hairs = np.stack([np.column_stack([x[at], root]), np.column_stack(tip)], 1)
-        band = np.r_[
-            np.column_stack([x, y - half * 0.6]), np.column_stack([x, y + half * 0.6])[::-1]
-        ]
+        band = np.column_stack([np.r_[x, x[::-1]], np.r_[y - half * 0.6, (y + half * 0.6)[::-1]]])
         under = polygon(band, 1.2) * np.float32(0.7 * dense)
         mask = np.maximum(mask, np.maximum(strokes(hairs) * np.float32(0.8), under))
     _cover(image, mask, colour)
     return mask
 
 
-def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.ndarray, float]:
+def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.ndarray, np.float32]:
     """Paint lashes and eye shadow; return the iris albedo (3,) and radius in eyeball radii."""
     rng = stream(seed, "faces/eyes")
     p = load_head().landmark_uv
@@ -226,17 +220,17 @@ def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.n
     odds = np.array([2 + 6 * dark, 2 + dark, 1.2 * light, 1.5 * light, 0.8 * light])
     tone = IRIS_TONES[rng.choice(len(IRIS_TONES), p=odds / odds.sum())]
     iris = tone * np.exp(rng.normal(0, 0.12, 3))
-    return iris.astype(np.float32), float(rng.uniform(0.46, 0.53))
+    return iris.astype(np.float32), np.float32(rng.uniform(0.46, 0.53))
 
 
 def paint_beard(
     image: np.ndarray, seed: int, character: Character, hair: np.ndarray, lips: np.ndarray
-) -> tuple[str, np.ndarray]:
-    """Paint a beard; return its kind and mask."""
+) -> np.ndarray:
+    """Paint a beard, or none, and return its mask."""
     rng = stream(seed, "faces/beard")
     kind = str(rng.choice(BEARDS, p=[0.4, 0.28, 0.12, 0.1, 0.1])) if character.heavy else "none"
     if kind == "none":
-        return kind, np.zeros((TEXELS, TEXELS), np.float32)
+        return np.zeros((TEXELS, TEXELS), np.float32)
     p = load_head().landmark_uv
     off = np.abs(COLUMNS - TEXELS / 2)
     mouth = abs(p[54, 0] - TEXELS / 2)
@@ -259,40 +253,26 @@ def paint_beard(
     strength = np.float32(rng.uniform(*opacity.get(kind, (0.45, 0.85))))
     mask = mask * np.clip(strength * (1 + 0.15 * fibre), 0, 1)
     _cover(image, mask, hair[:, None, None] * (0.85 + 0.08 * fibre))
-    return kind, mask
+    return mask
 
 
 def paint_face(seed: int, character: Character) -> Appearance:
-    """Return the appearance of one identity.
-
-    Args:
-        seed: the identity's seed; each attribute draws from its own stream of it.
-        character: the traits shared with the shape.
-    """
+    """Return a person's appearance; each attribute draws from its own stream of the seed."""
     tone, darkness = skin_tone(stream(seed, "faces/tone"), character)
     hair = hair_tone(stream(seed, "faces/hair-tone"), character)
     image = paint_skin(seed, character, tone)
     paint_marks(image, seed, character, darkness)
     lips = paint_lips(image, seed, character, tone)
-    beard, beard_mask = paint_beard(image, seed, character, hair, lips)
+    beard = paint_beard(image, seed, character, hair, lips)
     brows = paint_brows(image, seed, character, hair)
     iris, radius = paint_eyes(image, seed, character)
     p = load_head().landmark_uv
     # Oily zones: the nose, the middle of the forehead, the cheekbones; lips are moist.
-    gloss = (
-        0.6 + 0.5 * blob(p[30, 0], p[29, 1], 6, 10) + 0.3 * blob(p[27, 0], p[19, 1] - 14, 26, 10)
-    )
-    gloss += 0.25 * (blob(p[36, 0] - 6, p[28, 1], 9, 7) + blob(p[45, 0] + 6, p[28, 1], 9, 7))
-    gloss = gloss * (1 - 0.7 * brows) * (1 - 0.8 * beard_mask) + 0.5 * lips
+    gloss = 0.6 + 0.5 * blob(p[30, 0], p[29, 1], 6, 10)
+    gloss += 0.3 * blob(p[27, 0], p[19, 1] - 14, 26, 10)
+    cheeks = np.stack([p[[36, 45], 0] + np.array([-6, 6], np.float32), p[[28, 28], 1]], 1)
+    gloss += 0.25 * blobs(cheeks, 9, 7)
+    gloss = gloss * (1 - 0.7 * brows) * (1 - 0.8 * beard) + 0.5 * lips
     strength = stream(seed, "faces/gloss").uniform(0.5, 1.2)
-    planes = np.concatenate([np.clip(image, 0.003, 0.95), (gloss * strength)[None]]).astype(
-        np.float32
-    )
-    return Appearance(
-        texture=np.ascontiguousarray(np.moveaxis(planes, 0, -1)),
-        skin=tone,
-        hair=hair,
-        iris=iris,
-        iris_radius=radius,
-        beard=beard,
-    )
+    texture = np.stack([*np.clip(image, 0.003, 0.95), gloss * strength], -1).astype(np.float32)
+    return Appearance(texture, tone, hair, iris, radius)

@@ -3,24 +3,23 @@
 import cv2
 import numpy as np
 
-from ifr.common.seeding import stream
 from ifr.faces.identity import Identity
-from ifr.faces.paint import linear
-from ifr.faces.shot import Camera, Light, Shot
+from ifr.faces.paint import linear, palette
+from ifr.faces.shading_data import Lights
+from ifr.faces.shot import Camera, Shot
+from ifr.landmarks import FACE_SIZE
 
 # Directions in which the visible face looks on average: the exposure is metered on these.
 METER = np.array(
     [[0, 0, 1], [0.5, 0.2, 0.84], [-0.5, 0.2, 0.84], [0, 0.45, 0.89], [0, -0.35, 0.94]]
 )
 # Muted colours of rooms and of the open air.
-WALLS = linear(
-    [
-        *([0.72, 0.70, 0.66], [0.55, 0.56, 0.58], [0.80, 0.77, 0.70], [0.42, 0.38, 0.34]),
-        *([0.30, 0.33, 0.37], [0.62, 0.55, 0.46], [0.22, 0.20, 0.19], [0.50, 0.56, 0.58]),
-    ]
+WALLS = palette(
+    "0.72 0.70 0.66, 0.55 0.56 0.58, 0.80 0.77 0.70, 0.42 0.38 0.34, 0.30 0.33 0.37, "
+    "0.62 0.55 0.46, 0.22 0.20 0.19, 0.50 0.56 0.58"
 )
-SKIES = linear([[0.62, 0.74, 0.88], [0.82, 0.86, 0.90], [0.55, 0.62, 0.70], [0.88, 0.82, 0.74]])
-GREENS = linear([[0.26, 0.34, 0.18], [0.40, 0.46, 0.26], [0.36, 0.32, 0.24], [0.18, 0.24, 0.16]])
+SKIES = palette("0.62 0.74 0.88, 0.82 0.86 0.90, 0.55 0.62 0.70, 0.88 0.82 0.74")
+GREENS = palette("0.26 0.34 0.18, 0.40 0.46 0.26, 0.36 0.32 0.24, 0.18 0.24 0.16")
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
@@ -43,7 +42,7 @@ def _room(rng: np.random.Generator, size: int) -> np.ndarray:
         y, height = rng.uniform(-0.3, 0.8) * size, rng.uniform(0.2, 1.2) * size
         colour = WALLS[rng.integers(len(WALLS))] * np.exp(rng.normal(0, 0.4))
         corners = (int(x), int(y)), (int(x + width), int(y + height))
-        cv2.rectangle(image, *corners, [float(value) for value in colour], -1)
+        cv2.rectangle(image, *corners, colour.tolist(), -1)
     return image
 
 
@@ -62,20 +61,20 @@ def background(shot: Shot, size: int) -> np.ndarray:
     """Return the background (size, size, 3) of a shot as linear light at display exposure."""
     if shot.plain:
         return np.full((size, size, 3), linear(0.5), np.float32)
-    rng = stream(shot.identity_seed, "faces/shot/background", shot.index)
+    rng = shot.stream("background")
     image = (_room if rng.random() < 0.6 else _outdoors)(rng, size)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.0, 5.0) * size / 112)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.0, 5.0) * size / FACE_SIZE)
     return np.clip(image * np.float32(rng.uniform(0.5, 1.1)), 0, 1)
 
 
-def exposure_gain(light: Light, identity: Identity, camera: Camera) -> np.ndarray:
+def exposure_gain(lights: Lights, identity: Identity, camera: Camera) -> np.ndarray:
     """Return the gain (3,) of an automatic exposure, from lights and albedo alone.
 
     Nothing in the picture moves it, so an occluder leaves the rest of the face as it was. Dark
     skin stays darker than light skin: the gain makes up for part of the albedo only.
     """
-    cosine = np.clip(METER @ light.directions.T.astype(np.float64), 0, 1).mean(0)
-    received = (light.sky + light.ground).mean() * 0.45 + (cosine * light.intensities.mean(1)).sum()
+    cosine = np.clip(METER @ lights.directions.T.astype(np.float64), 0, 1).mean(0)
+    received = lights.ambient.sum(0).mean() * 0.45 + (cosine * lights.intensities.mean(1)).sum()
     albedo = identity.appearance.skin.mean()
     gain = (1 / received) ** 0.85 * (0.33 / albedo) ** 0.45 * 0.95
     return (gain * np.exp(camera.exposure) * np.asarray(camera.tint)).astype(np.float32)
@@ -93,9 +92,9 @@ def resolve(image: np.ndarray, camera: Camera) -> np.ndarray:
     """Blur and resample an image (N, N[, 3]) as the camera does."""
     size = image.shape[0]
     if camera.blur:
-        image = cv2.GaussianBlur(image, (0, 0), camera.blur * size / 112)
+        image = cv2.GaussianBlur(image, (0, 0), camera.blur * size / FACE_SIZE)
     if camera.low_size:
-        low = (round(camera.low_size * size / 112),) * 2
+        low = (round(camera.low_size * size / FACE_SIZE),) * 2
         image = cv2.resize(image, low, interpolation=cv2.INTER_AREA)
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     return image
@@ -105,14 +104,13 @@ def record(image: np.ndarray, shot: Shot) -> np.ndarray:
     """Return the uint8 picture: noise of the shot's own stream, quantisation, compression."""
     camera = shot.camera
     if camera.noise:
-        rng = stream(shot.identity_seed, "faces/shot/noise", shot.index)
-        grain = rng.standard_normal(image.shape, dtype=np.float32)
+        grain = shot.stream("noise").standard_normal(image.shape, dtype=np.float32)
         image = image + grain * np.float32(camera.noise)
     picture = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
     if camera.jpeg:
         # OpenCV takes the channels for blue, green, red.
-        encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg])[
-            1
-        ]
-        picture = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg]
+        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], quality)
+        decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+        picture = np.ascontiguousarray(decoded[..., ::-1])
     return picture

@@ -4,30 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ifr.common.errors import UserError
+
 
 def contact_sheet(
     images: Sequence[np.ndarray] | np.ndarray, columns: int, *, gap: int = 2
 ) -> np.ndarray:
-    """Lay images out in rows.
-
-    Args:
-        images: N uint8 images (H, W, 3) of one size.
-        columns: images in a row.
-        gap: white pixels between them.
-
-    Returns:
-        (rows * (H + gap) - gap, columns * (W + gap) - gap, 3) uint8, white where images run out.
-
-    Raises:
-        ValueError: if there is no image, they differ in shape, or ``columns`` is below 1.
-    """
+    """Lay uint8 images (H, W, 3) of one size out in rows, ``gap`` white pixels between them."""
     images = [np.asarray(image) for image in images]
-    if not images or columns < 1:
-        raise ValueError(
-            f"need images and columns >= 1, got {len(images)} images, {columns} columns"
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1 or columns < 1:
+        raise UserError(
+            f"need images of one shape and columns >= 1, got {shapes} and {columns} columns"
         )
-    if len({image.shape for image in images}) > 1:
-        raise ValueError(f"images must have one shape, got {sorted({i.shape for i in images})}")
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)

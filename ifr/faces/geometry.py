@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-
-from ifr.faces.raster import rasterise
+from numpy.typing import ArrayLike
 
 TEXELS = 256
 # The canonical map is a cylinder around the vertical axis through z = AXIS: 240 degrees of
@@ -60,8 +59,22 @@ def grid_triangles(rows: int, columns: int) -> np.ndarray:
     return np.concatenate([lower, upper]).astype(np.int32)
 
 
-def tube(path: np.ndarray, radius: np.ndarray | float, *, sides: int = 6, flatten: float = 1.0):
-    """Return vertices and triangles of a tube along ``path`` (N, 3), ``flatten`` times as deep."""
+def grid_sheet(grid: np.ndarray, material: int, uv: np.ndarray | None = None) -> Sheet:
+    """Return a grid of vertices (rows, columns, 3), with texels (rows, columns, 2), as a sheet."""
+    rows, columns = grid.shape[:2]
+    texels = np.zeros((rows, columns, 2)) if uv is None else uv
+    return Sheet(
+        vertices=grid.reshape(-1, 3).astype(np.float32),
+        triangles=grid_triangles(rows, columns),
+        uv=texels.reshape(-1, 2).astype(np.float32),
+        material=material,
+    )
+
+
+def tube(
+    path: ArrayLike, radius: ArrayLike, material: int, *, sides: int = 6, flatten: float = 1.0
+) -> Sheet:
+    """Return a tube along ``path`` (N, 3), ``flatten`` times as deep as it is wide."""
     path = np.asarray(path, np.float64)
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
@@ -69,34 +82,7 @@ def tube(path: np.ndarray, radius: np.ndarray | float, *, sides: int = 6, flatte
     across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-9
     normal = np.cross(along, across) * flatten
     turn = np.linspace(0, 2 * np.pi, sides + 1)
-    ring = (
-        np.cos(turn)[None, :, None] * across[:, None]
-        + np.sin(turn)[None, :, None] * normal[:, None]
-    )
+    cosine, sine = np.cos(turn)[None, :, None], np.sin(turn)[None, :, None]
+    ring = cosine * across[:, None] + sine * normal[:, None]
     radius = np.broadcast_to(radius, len(path))[:, None, None]
-    vertices = (path[:, None] + radius * ring).reshape(-1, 3)
-    return vertices.astype(np.float32), grid_triangles(len(path), sides + 1)
-
-
-def surface_map(
-    vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray, *, size: int = 64
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the skin's distance from the vertical axis and its height over the canonical map.
-
-    Args:
-        vertices: (V, 3) float32 head.
-        uv: (V, 2) canonical texels; ``triangles`` must not cross the seam at the back.
-        size: samples to a side.
-
-    Returns:
-        radius and height, both (size, size) float32; 0 where there is no skin.
-    """
-    radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS)
-    points = np.column_stack([uv * (size / TEXELS), radius]).astype(np.float32)
-    depth = np.zeros((size, size), np.float32)
-    face = np.full((size, size), -1, np.int32)
-    bary = np.zeros((size, size, 2), np.float32)
-    rasterise(points, triangles, 0, 0, depth, face, bary)
-    heights = vertices[triangles[face], 1]
-    height = heights[..., 2] + ((heights[..., :2] - heights[..., 2:]) * bary).sum(-1)
-    return depth, np.where(face >= 0, height, 0)
+    return grid_sheet(path[:, None] + radius * ring, material)

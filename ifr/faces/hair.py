@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 
 from ifr.common.seeding import stream
-from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_sheet
 from ifr.faces.head_model import load_head
 from ifr.faces.identity import STYLES, Habit, Identity
-from ifr.faces.paint import linear, noise
-from ifr.faces.shade import BRIM, CURLS, LUMPS, STRANDS
+from ifr.faces.paint import noise, palette
+from ifr.faces.shade import BRIM, CURLS, LUMPS, OF_HAIR, OF_HAT, STRANDS
+from ifr.faces.shading_data import Strands
 from ifr.faces.shot import Shot
 
 # A person has a usual style and keeps to it in this share of the shots.
@@ -20,11 +21,11 @@ FAITHFUL = 0.5
 HATS = 0.12
 # How far the hair of each style stands off the scalp, decimetres; others lie flat.
 VOLUMES = {"short": (0.05, 0.15), "medium": (0.08, 0.2), "long": (0.07, 0.16)}
-CLOTHES = linear(
-    [
-        *([0.12, 0.13, 0.16], [0.85, 0.85, 0.83], [0.2, 0.26, 0.4], [0.45, 0.44, 0.43]),
-        *([0.45, 0.16, 0.16], [0.25, 0.33, 0.26], [0.62, 0.54, 0.42], [0.38, 0.5, 0.62]),
-    ]
+# Degrees from the middle of the face of each column of the canonical map.
+AZIMUTHS = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
+CLOTHES = palette(
+    "0.12 0.13 0.16, 0.85 0.85 0.83, 0.2 0.26 0.4, 0.45 0.44 0.43, 0.45 0.16 0.16, "
+    "0.25 0.33 0.26, 0.62 0.54 0.42, 0.38 0.5 0.62"
 )
 
 
@@ -32,16 +33,11 @@ CLOTHES = linear(
 class Outfit:
     """Hair, hat and clothing of one shot."""
 
-    style: str
     hat: bool
     brim: bool
     curves: np.ndarray  # (3, TEXELS) float32: ends of hair and hat, start of clothing
     colours: np.ndarray  # (3, 3) float32 albedo: hair, hat, clothing
-    softness: float
-    density: float
-    ragged: float
-    streak: float
-    offset: tuple[float, float]  # of the strand pattern, texels
+    strands: Strands
     lift: np.ndarray  # (V,) float32: how far hair or hat stands off the scalp
     long: bool
 
@@ -90,42 +86,39 @@ def _hairline(
     ends += [p[36, 1] + side + 4, p[33, 1] - 4, p[8, 1] - 12]
     if style == "bald":
         ends[3:5] = [front + 20, p[36, 1] - 30]
-    angle = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
     across = (np.arange(TEXELS) + 0.5 - TEXELS / 2 - parting) / 30
-    swept = sweep * np.tanh(across) * np.exp(-((angle / 45) ** 2)) * (1.0 if fringe else 0.4)
+    swept = sweep * np.tanh(across) * np.exp(-((AZIMUTHS / 45) ** 2)) * (1.0 if fringe else 0.4)
     # Hair grows back from a natural line and thins out there; a fringe ends in cut strands.
     softness, ragged = rng.uniform(7, 12), rng.uniform(1.5, 3)
     if fringe:
         softness, ragged = 0.45 * softness, 1.3 * ragged
-    return np.interp(angle, knots, ends) + swept, softness, ragged
+    return np.interp(AZIMUTHS, knots, ends) + swept, softness, ragged
 
 
 def _hatline(rng: np.random.Generator) -> np.ndarray:
     """Draw the lower end of a hat."""
     p = load_head().landmark_uv
     front, back = p[19, 1] - rng.uniform(8, 20), p[36, 1] + rng.uniform(-6, 8)
-    angle = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
-    return np.interp(angle, [0, 20, 70, 120], [front, front + 1, back, back + 8])
+    return np.interp(AZIMUTHS, [0, 20, 70, 120], [front, front + 1, back, back + 8])
 
 
 def _neckline(rng: np.random.Generator) -> np.ndarray:
     """Draw the upper end of the clothing."""
     chin = load_head().landmark_uv[8, 1]
-    angle = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
     kind = rng.random()
     depth = rng.uniform(24, 34) if kind < 0.7 else rng.uniform(14, 20)
     opening = rng.uniform(0, 26) * (kind < 0.35)
-    return chin + depth + opening * np.clip(1 - angle / 40, 0, 1)
+    return chin + depth + opening * np.clip(1 - AZIMUTHS / 40, 0, 1)
 
 
 def _lift(
-    line: np.ndarray, hatline: np.ndarray, height: float, hat_height: float, offset, curl: float
+    curves: np.ndarray, height: float, hat_height: float, offset: np.ndarray, curl: float
 ) -> np.ndarray:
     """Return how far hair or, with ``hat_height`` > 0, a hat stands off each vertex (V,)."""
     head = load_head()
     u, v = head.uv[:, 0], head.uv[:, 1]
     columns = np.arange(TEXELS) + 0.5
-    inside = np.clip((np.interp(u, columns, line) - v) / 16 + 0.2, 0, 1)
+    inside = np.clip((np.interp(u, columns, curves[OF_HAIR]) - v) / 16 + 0.2, 0, 1)
     i = (u + offset[0]).astype(int) % TEXELS
     j = (v + offset[1]).astype(int) % TEXELS
     # Hair lies flat above the ears and stands off towards the crown.
@@ -133,14 +126,14 @@ def _lift(
     lumps = 0.25 * detail()[LUMPS, j, i] + (0.08 + 0.15 * curl) * detail()[CURLS, j, i]
     lift = height * (1 + 0.6 * curl) * inside * np.maximum(1 + lumps, 0.2) * flat
     if hat_height:
-        covered = np.clip((np.interp(u, columns, hatline) - v) / 4 + 0.5, 0, 1)
+        covered = np.clip((np.interp(u, columns, curves[OF_HAT]) - v) / 4 + 0.5, 0, 1)
         lift = np.where(covered > 0, np.maximum(hat_height * covered, 0.4 * lift), lift)
     return (lift * head.skin).astype(np.float32)
 
 
 def sample_outfit(identity: Identity, shot: Shot) -> Outfit:
     """Draw how hair, hat and clothing are worn in a shot; each has a random stream of its own."""
-    rng = stream(identity.seed, "faces/shot/hair", shot.index)
+    rng = shot.stream("hair")
     style = _draw_style(rng, identity.habit)
     line, softness, ragged = _hairline(rng, identity, style)
     height = rng.uniform(*VOLUMES.get(style, (0.005, 0.02)))
@@ -148,40 +141,32 @@ def sample_outfit(identity: Identity, shot: Shot) -> Outfit:
     offset, streak = rng.uniform(0, TEXELS, 2), rng.uniform(0.2, 0.4)
     if style == "buzz":  # stubble fades into the skin, and shows more root than strand
         softness, ragged, shade = 1.3 * softness, 0.5 * ragged, shade - 0.5
-    clothing = stream(identity.seed, "faces/shot/clothing", shot.index)
+    clothing = shot.stream("clothing")
     cloth = CLOTHES[clothing.integers(len(CLOTHES))] * clothing.uniform(0.6, 1.2)
     collar = _neckline(clothing)
-    hats = stream(identity.seed, "faces/shot/hat", shot.index)
+    hats = shot.stream("hat")
     hat = bool(hats.random() < HATS) and not shot.plain
     hat_colour = CLOTHES[hats.integers(len(CLOTHES))] * hats.uniform(0.5, 1.1)
     hatline, hat_height, brim = _hatline(hats), hats.uniform(0.08, 0.13), bool(hats.random() < 0.4)
     density = {"bald": 0.0 if hats.random() < 0.5 else 0.3, "buzz": 0.72}.get(style, 1.0)
+    curl = identity.habit.curl
+    strands = (softness, density, ragged, streak, curl, *offset)
+    curves = np.stack([line, hatline, collar])
     colours = np.stack([identity.appearance.hair * np.exp(shade), hat_colour, cloth])
     return Outfit(
-        style=style,
         hat=hat,
         brim=brim,
-        curves=np.stack([line, hatline, collar]).astype(np.float32),
+        curves=curves.astype(np.float32),
         colours=colours.astype(np.float32),
-        softness=float(softness),
-        density=density,
-        ragged=float(ragged),
-        streak=float(streak),
-        offset=(float(offset[0]), float(offset[1])),
-        lift=_lift(line, hatline, height, hat_height * hat, offset, identity.habit.curl),
+        strands=Strands(*(np.float32(value) for value in strands)),
+        lift=_lift(curves, height, hat_height * hat, offset, curl),
         long=style in ("medium", "long"),
     )
 
 
 def hanging_hair(identity: Identity, shot: Shot, vertices: np.ndarray) -> Sheet:
-    """Return the hair that hangs beside and behind the face as a sheet.
-
-    Args:
-        identity: whose hair it is.
-        shot: the shot it is worn in.
-        vertices: (V, 3) head with hair lifted off the scalp, head axes.
-    """
-    rng = stream(identity.seed, "faces/shot/hanging-hair", shot.index)
+    """Return the hair beside and behind the face; ``vertices`` (V, 3) have hair lifted off."""
+    rng = shot.stream("hanging-hair")
     length = 6.9 - 0.5 * identity.habit.length - 0.4 * rng.random()
     opening, thickness = np.radians(rng.uniform(64, 84)), rng.uniform(0.05, 0.13)
     wave, waves, phase = rng.uniform(0, 0.04), rng.integers(3, 9), rng.uniform(0, 6)
@@ -200,12 +185,7 @@ def hanging_hair(identity: Identity, shot: Shot, vertices: np.ndarray) -> Sheet:
     y = heights + 0.06 * rng.normal(size=(len(angles), 1)) * fall**3
     u = np.broadcast_to((angles / np.pi * 1.1 * TEXELS)[:, None], x.shape)
     v = np.broadcast_to(fall * TEXELS * 0.9, x.shape)
-    return Sheet(
-        vertices=np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32),
-        triangles=grid_triangles(*x.shape),
-        uv=np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
-        material=STRANDS,
-    )
+    return grid_sheet(np.stack([x, y, z], -1), STRANDS, np.stack([u, v], -1))
 
 
 def _outline(vertices: np.ndarray, angles: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -229,14 +209,13 @@ def _outline(vertices: np.ndarray, angles: np.ndarray, heights: np.ndarray) -> n
 
 
 def hat_brim(vertices: np.ndarray, hatline: np.ndarray) -> Sheet:
-    """Return the brim of a cap in front of the forehead as a sheet.
+    """Return the brim of a cap in front of the forehead.
 
     Args:
         vertices: (V, 3) head with the hat lifted off it.
         hatline: (TEXELS,) lower end of the hat in the canonical map.
     """
-    head = load_head()
-    radius, height = surface_map(vertices, head.uv, head.mapped)
+    radius, height = load_head().surface_map(vertices)
     scale = len(radius) / TEXELS
     angles = np.radians(np.linspace(-50, 50, 15))
     columns = (angles / HALF_ANGLE * 0.5 + 0.5) * TEXELS
@@ -248,10 +227,4 @@ def hat_brim(vertices: np.ndarray, hatline: np.ndarray) -> Sheet:
     x = inner * np.sin(angles) + 0 * out
     z = AXIS + inner * np.cos(angles) + out * depth - 0.03
     y = level + out * (-0.12 - 0.1 * (angles / angles[-1]) ** 2) - 0.05 * out**2
-    grid = np.stack([x, y, z], -1)
-    return Sheet(
-        vertices=grid.reshape(-1, 3).astype(np.float32),
-        triangles=grid_triangles(*x.shape),
-        uv=np.zeros((x.size, 2), np.float32),
-        material=BRIM,
-    )
+    return grid_sheet(np.stack([x, y, z], -1), BRIM)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifr.common.paths import ASSETS
-from ifr.faces.geometry import TEXELS, canonical
-
-SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE = range(6)
+from ifr.faces.geometry import AXIS, TEXELS, canonical
+from ifr.faces.raster import rasterise, z_buffer
+from ifr.faces.shade import LEFT_EYE, RIGHT_EYE, SKIN, UPPER_TEETH
 
 # Ends of target names that pull in opposite directions of one trait.
 SIGNS = {
@@ -69,6 +69,19 @@ class Head:
         inside = (columns.min(1) > -8) & (columns.max(1) < TEXELS + 8)
         return np.ascontiguousarray(self.triangles[inside & (self.part == SKIN)])
 
+    def surface_map(self, vertices: np.ndarray, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Return the skin's distance from the vertical axis and its height over the canonical map.
+
+        Both are (size, size), 0 where there is no skin; ``vertices`` (V, 3) float32.
+        """
+        radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS)
+        points = np.column_stack([self.uv * (size / TEXELS), radius]).astype(np.float32)
+        buffer = z_buffer(size, far=0)
+        rasterise(points, self.mapped, buffer)
+        heights = vertices[self.mapped[buffer.face], 1]
+        height = heights[..., 2] + ((heights[..., :2] - heights[..., 2:]) * buffer.bary).sum(-1)
+        return buffer.depth, np.where(buffer.face >= 0, height, 0)
+
 
 def _traits(labels: list[str]) -> tuple[Trait, ...]:
     """Pair the targets that are the two ends of one trait, and the two sides of one face."""
@@ -98,9 +111,8 @@ def _eye_positions(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) ->
 
 def _ear_positions(basis: np.ndarray, index: dict[str, int]) -> np.ndarray:
     """Return how far out on an ear each vertex lies, 0..1: what moves when the ears stand out."""
-    moved = sum(
-        np.abs(basis[index[f"ears/{side}-ear-wing-incr"], :, 0].astype(np.float32)) for side in "lr"
-    )
+    wings = [index[f"ears/{side}-ear-wing-incr"] for side in "lr"]
+    moved = np.abs(basis[wings, :, 0].astype(np.float32)).sum(0)
     return (moved / moved.max()).astype(np.float32)
 
 
@@ -111,13 +123,12 @@ def load_head() -> Head:
         data = {name: file[name] for name in file.files}
     labels = [str(label) for label in data["labels"]]
     triangles = data["triangles"].astype(np.int32)
-    units = {}
-    for k, label in enumerate(labels):
+    index, units = {label: k for k, label in enumerate(labels)}, {}
+    for label, k in index.items():
         if label.startswith("expression/"):
             moved = np.flatnonzero(np.any(data["basis"][k] != 0, axis=1))
             offsets = data["basis"][k][moved] * data["scale"][k]
             units[label.partition("/")[2]] = (moved, offsets.astype(np.float32))
-    index = {label: k for k, label in enumerate(labels)}
     local = _eye_positions(data["mean"], triangles, data["part"])
     local[:, 0] += _ear_positions(data["basis"], index)
     skin = np.zeros(len(data["mean"]), bool)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.faces.appearance import Appearance, Character, paint_face
-from ifr.faces.head_model import Head, load_head
+from ifr.faces.head_model import load_head
+from ifr.faces.paint import single_threaded
 from ifr.faces.raster import blend
 
 # Standard deviation of every shape trait: 0.27 looks human, 0.42 gives caricatures.
@@ -15,7 +17,6 @@ SHAPE_SD = 0.27
 OUTLINES = ("diamond", "oval", "rectangular", "round", "square", "triangular", "invertedtriangular")
 # Traits that shift a feature against the face are kept smaller, and ears are mostly hidden.
 REDUCED = ("mouth/mouth-trans", "nose/nose-trans", "eyes/eye-trans", "ears")
-
 
 STYLES = ("short", "medium", "long", "buzz", "bald")
 
@@ -70,12 +71,12 @@ def draw_character(seed: int) -> Character:
     end = float(rng.random() < 0.5)
     build = abs(end - min(abs(rng.normal(0, 0.15)), 0.45))
     age = 0.9 * float(rng.beta(1.1, 2.2))
-    return Character(bases=bases, build=build, age=age)
+    return Character(bases, build, age)
 
 
-def shape_weights(seed: int, character: Character, head: Head) -> np.ndarray:
+def shape_weights(seed: int, character: Character) -> np.ndarray:
     """Draw the weight of every shape vector, (K,) float32."""
-    rng = stream(seed, "faces/shape")
+    rng, head = stream(seed, "faces/shape"), load_head()
     weights = np.zeros(len(head.scale), np.float32)
     heaviness = rng.normal(0, 0.5)
     for end, share in (("a", 1 - character.build), ("b", character.build)):
@@ -96,34 +97,22 @@ def shape_weights(seed: int, character: Character, head: Head) -> np.ndarray:
     return weights
 
 
+@single_threaded()
 def build_identity(seed: int) -> Identity:
-    """Return the person of a seed.
-
-    Args:
-        seed: non-negative integer; the same seed gives the same person on every machine.
-
-    Raises:
-        TypeError: if the seed is no integer.
-        ValueError: if the seed is negative.
-    """
-    check_seed(seed, "seed")
-    seed = int(seed)
+    """Return the person of a seed >= 0; a seed gives the same person on every machine."""
+    seed = check_seed(seed, "seed")
     head = load_head()
     character = draw_character(seed)
     vertices = head.mean.copy()
-    blend(vertices, head.basis, head.scale, shape_weights(seed, character, head))
-    return Identity(
-        seed=seed,
-        vertices=vertices,
-        appearance=paint_face(seed, character),
-        character=character,
-        habit=draw_habit(seed, character),
-    )
+    blend(vertices, head.basis, head.scale, shape_weights(seed, character))
+    appearance, habit = paint_face(seed, character), draw_habit(seed, character)
+    return Identity(seed, vertices, appearance, character, habit)
 
 
-def check_seed(value: int, name: str) -> None:
-    """Raise unless ``value`` is a non-negative integer."""
+def check_seed(value: int, name: str) -> int:
+    """Return ``value`` as a plain integer, if it is a non-negative one."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
     if value < 0:
-        raise ValueError(f"{name} must be >= 0, got {value}")
+        raise UserError(f"{name} must be >= 0, got {value}")
+    return int(value)

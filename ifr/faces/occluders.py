@@ -5,27 +5,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ifr.common.seeding import stream
-from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_triangles, surface_map, tube
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_sheet, tube
 from ifr.faces.head_model import load_head
 from ifr.faces.identity import Identity
-from ifr.faces.paint import linear
-from ifr.faces.raster import compiled
+from ifr.faces.kernels import compiled
+from ifr.faces.paint import linear, palette
 from ifr.faces.shade import FABRIC, FRAME, HAND, LENS
 from ifr.faces.shot import Shot
 
-FRAMES = linear(
-    [
-        *([0.10, 0.10, 0.11], [0.24, 0.16, 0.12], [0.50, 0.42, 0.30], [0.45, 0.46, 0.48]),
-        *([0.16, 0.18, 0.28], [0.38, 0.14, 0.16]),
-    ]
+FRAMES = palette(
+    "0.10 0.10 0.11, 0.24 0.16 0.12, 0.50 0.42 0.30, 0.45 0.46 0.48, 0.16 0.18 0.28, 0.38 0.14 0.16"
 )
-MASKS = linear([[0.62, 0.75, 0.84], [0.86, 0.88, 0.89], [0.14, 0.14, 0.15], [0.66, 0.80, 0.76]])
-SCARVES = linear(
-    [
-        *([0.20, 0.22, 0.30], [0.50, 0.18, 0.18], [0.62, 0.56, 0.46], [0.24, 0.32, 0.26]),
-        *([0.40, 0.42, 0.46], [0.66, 0.50, 0.26], [0.30, 0.24, 0.36], [0.78, 0.75, 0.70]),
-    ]
+MASKS = palette("0.62 0.75 0.84, 0.86 0.88 0.89, 0.14 0.14 0.15, 0.66 0.80 0.76")
+SCARVES = palette(
+    "0.20 0.22 0.30, 0.50 0.18 0.18, 0.62 0.56 0.46, 0.24 0.32 0.26, 0.40 0.42 0.46, "
+    "0.66 0.50 0.26, 0.30 0.24 0.36, 0.78 0.75 0.70"
 )
 
 
@@ -38,26 +32,13 @@ class Occluder:
 
 
 def build_occluder(identity: Identity, shot: Shot, vertices: np.ndarray) -> Occluder:
-    """Return the occluder of a shot, fitted to a head.
-
-    Args:
-        identity: the person.
-        shot: the shot; its ``occluder`` is not "none".
-        vertices: (V, 3) float32 head with its expression, head axes.
-    """
-    rng = stream(identity.seed, f"faces/shot/{shot.occluder}", shot.index)
+    """Return the occluder of a shot, fitted to a head (V, 3) with its expression."""
+    rng = shot.stream(shot.occluder)
     if shot.occluder == "hand":
         return _hand(rng, vertices, identity.appearance.skin)
     if shot.occluder in ("mask", "scarf"):
         return _cloth(rng, vertices, shot.occluder)
     return _glasses(rng, vertices, dark=shot.occluder == "sunglasses")
-
-
-def _sheet(mesh: tuple[np.ndarray, np.ndarray], material: int) -> Sheet:
-    """Return a plain mesh as a sheet without texels."""
-    vertices, triangles = mesh
-    texels = np.zeros((len(vertices), 2), np.float32)
-    return Sheet(vertices.astype(np.float32), triangles, texels, material)
 
 
 def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> Occluder:
@@ -79,20 +60,20 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
         cx, cy = eye[0] * 1.05, eye[1] - 0.03
         x = cx + half * across
         rim = np.column_stack([x, cy + high * up, bend(x)])
-        sheets.append(_sheet(tube(rim, thin), FRAME))
+        sheets.append(tube(rim, thin, FRAME))
         if dark:
-            fan = np.concatenate([[[cx, cy, bend(cx) + 0.02]], rim[:-1]])
-            k = np.arange(len(rim) - 1)
-            fan_triangles = np.column_stack([0 * k, 1 + k, 1 + (k + 1) % len(k)]).astype(np.int32)
-            sheets.append(_sheet((fan, fan_triangles), LENS))
+            fan = np.concatenate([[[cx, cy, bend(cx) + 0.02]], rim[:-1]]).astype(np.float32)
+            k = np.arange(len(rim) - 1, dtype=np.int32)
+            spokes = np.column_stack([0 * k, 1 + k, 1 + (k + 1) % len(k)])
+            sheets.append(Sheet(fan, spokes, np.zeros((len(fan), 2), np.float32), LENS))
         hinge = cx + side * half
         ear = [side * (abs(p[16, 0]) + 0.06), cy + 0.05, 0.15]
         arm = [[hinge, cy + 0.05, bend(hinge)], [ear[0], cy + 0.06, bend(hinge) - 0.3], ear]
-        sheets.append(_sheet(tube(arm, 1.3 * thin), FRAME))
+        sheets.append(tube(arm, 1.3 * thin, FRAME))
         inner[side] = cx - side * half
     level = p[27, 1] + 0.03
     bridge = [[inner[-1], level, front], [0, level + 0.035, front + 0.02], [inner[1], level, front]]
-    sheets.append(_sheet(tube(bridge, thin), FRAME))
+    sheets.append(tube(bridge, thin, FRAME))
     frame = FRAMES[rng.integers(len(FRAMES))] * rng.uniform(0.7, 1.2)
     # Lenses are nearly black with a trace of colour.
     lens = linear(
@@ -102,7 +83,7 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
 
 
 @compiled
-def _taut(profile):
+def _taut(profile: np.ndarray) -> None:
     """Replace each row of ``profile`` (N, M) by its upper concave hull, as taut cloth lies."""
     count = profile.shape[1]
     stack = np.zeros(count, np.int64)
@@ -126,24 +107,19 @@ def _taut(profile):
 
 def _draped(
     vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: np.ndarray, rows: int
-):
-    """Return radius and height (rows, columns) of cloth stretched over the head.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return radius and height (rows, columns) of cloth stretched over the head (V, 3).
 
-    Args:
-        vertices: (V, 3) head.
-        angles: (columns,) azimuth of the cloth's columns, radians.
-        top: (columns,) its upper edge in the canonical map, texels; ``bottom`` the lower one.
-        rows: samples from top to bottom.
+    ``angles`` (columns,) are its azimuths in radians, ``top`` and ``bottom`` its edges in texels.
     """
-    head = load_head()
-    radius, height = surface_map(vertices, head.uv, head.mapped, size=112)
+    radius, height = load_head().surface_map(vertices, 112)
     scale = len(radius) / TEXELS
     column = np.clip((angles / HALF_ANGLE * 0.5 + 0.5) * len(radius) - 0.5, 0, len(radius) - 1)
     row = np.linspace(top, bottom, rows) * scale - 0.5
-    at = (np.broadcast_to(column, row.shape).astype(np.float32), row.astype(np.float32))
-    radius = cv2.remap(radius, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    height = cv2.remap(
-        height.astype(np.float32), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    x, y = np.broadcast_to(column, row.shape).astype(np.float32), row.astype(np.float32)
+    radius, height = (
+        cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for values in (radius, height.astype(np.float32))
     )
     # Taut from top to bottom, then smooth, but never below the skin.
     down = np.ascontiguousarray(radius.T)
@@ -188,7 +164,7 @@ def _ear_loops(grid: np.ndarray) -> list[Sheet]:
         ear = np.array([side * 0.74, 7.2, 0.35])
         for corner in (grid[1, column], grid[-2, column]):
             middle = (corner + ear) / 2 + [side * 0.06, 0, 0]
-            loops.append(_sheet(tube([corner, middle, ear], 0.008), FRAME))
+            loops.append(tube([corner, middle, ear], 0.008, FRAME))
     return loops
 
 
@@ -206,12 +182,7 @@ def _cloth(rng: np.random.Generator, vertices: np.ndarray, kind: str) -> Occlude
         height = height + 0.02 * np.sin(5 * angles + 6 * draws[3])
     grid = np.stack([radius * np.sin(angles), height, AXIS + radius * np.cos(angles)], -1)
     texels = np.stack(np.broadcast_arrays(angles * 160 + 400, t * 160), -1)
-    cloth = Sheet(
-        vertices=grid.reshape(-1, 3).astype(np.float32),
-        triangles=grid_triangles(*radius.shape),
-        uv=texels.reshape(-1, 2).astype(np.float32),
-        material=FABRIC,
-    )
+    cloth = grid_sheet(grid, FABRIC, texels)
     loops = _ear_loops(cloth.vertices.reshape(grid.shape)) if kind == "mask" else []
     look = {FABRIC: (*colour, 0.0, 0, weave), FRAME: (*colour, 0.0, 0, 0)}
     return Occluder([cloth, *loops], look)
@@ -232,16 +203,16 @@ def _hand(rng: np.random.Generator, vertices: np.ndarray, skin: np.ndarray) -> O
         joints += [((k - 1.5) * 0.142 * spread, 0.5 - bend * 0.07, -0.06)]
         path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
         width = 0.066 * np.array([0.9, 1, 0.96, 1, 0.93, 0.95, 0.9, 0.78, 0.25])
-        parts.append(tube(path, width, sides=8))
+        parts.append(tube(path, width, HAND, sides=8))
     # The thumb leaves the palm at its side.
     joints = [(-0.2, -0.62, 0.02), (-0.34, -0.4, 0.05), (-0.43, -0.18, 0.04), (-0.47, -0.02, 0.0)]
     path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
-    parts.append(
-        tube(path, 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25]), sides=8)
-    )
+    width = 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25])
+    parts.append(tube(path, width, HAND, sides=8))
     palm = np.column_stack([np.zeros(9), -1.0 + 0.85 * t, np.zeros(9)])
     width = 0.265 * np.array([0.62, 0.66, 0.78, 0.92, 1, 1.03, 1.03, 0.98, 0.5])
-    parts.append(tube(palm, width, sides=14, flatten=0.35))
-    placed = [(v * (mirror, 1, 1) @ spin.T + centre, triangles) for v, triangles in parts]
+    parts.append(tube(palm, width, HAND, sides=14, flatten=0.35))
     tone = skin * rng.uniform(0.85, 1.1)
-    return Occluder([_sheet(mesh, HAND) for mesh in placed], {HAND: (*tone, 0.12, 0, 0.03)})
+    for part in parts:
+        part.vertices[:] = part.vertices * (mirror, 1, 1) @ spin.T + centre
+    return Occluder(parts, {HAND: (*tone, 0.12, 0, 0.03)})

@@ -1,7 +1,11 @@
 """Small painting tools for the canonical texture and for backgrounds."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ifr.faces.geometry import TEXELS
 
@@ -11,26 +15,37 @@ ROWS = np.arange(TEXELS, dtype=np.float32)[:, None] + 0.5
 SHIFT = 3
 
 
-def linear(colour) -> np.ndarray:
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep OpenCV to one thread: faces are rendered by one process per core."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def linear(colour: ArrayLike) -> np.ndarray:
     """Return linear light (float32) of display values 0..1."""
     return (np.asarray(colour, np.float64) ** 2.2).astype(np.float32)
 
 
+def palette(text: str) -> np.ndarray:
+    """Return the linear colours (N, 3) of a list of display values: ``"0.9 0.8 0.7, 1 1 1"``."""
+    return linear([[float(value) for value in colour.split()] for colour in text.split(",")])
+
+
 def noise(
-    rng: np.random.Generator,
-    cells: int,
-    octaves: int = 3,
-    *,
-    decay: float = 0.5,
-    size: int = TEXELS,
+    rng: np.random.Generator, cells: int, octaves: int = 3, *, decay: float = 0.5
 ) -> np.ndarray:
-    """Return smooth noise (size, size) of about unit variance, ``cells`` to a side at first."""
-    total = np.zeros((size, size), np.float32)
+    """Return smooth noise (TEXELS, TEXELS) of about unit variance, from ``cells`` to a side up."""
+    total = np.zeros((TEXELS, TEXELS), np.float32)
     amplitude, power = 1.0, 0.0
     for octave in range(octaves):
-        count = min(max(2, cells * 2**octave), size)
+        count = min(max(2, cells * 2**octave), TEXELS)
         values = rng.standard_normal((count, count), dtype=np.float32)
-        total += amplitude * cv2.resize(values, (size, size), interpolation=cv2.INTER_CUBIC)
+        total += amplitude * cv2.resize(values, (TEXELS, TEXELS), interpolation=cv2.INTER_CUBIC)
         power += amplitude**2
         amplitude *= decay
     return total / np.float32(np.sqrt(power))
@@ -43,7 +58,13 @@ def blob(x: float, y: float, width: float, height: float) -> np.ndarray:
     return (down * across).astype(np.float32)
 
 
-def _corners(points) -> np.ndarray:
+def blobs(centres: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Return the sum of two spots, left and right; ``centres`` is (2, 2)."""
+    left, right = (blob(x, y, width, height) for x, y in centres)
+    return left + right
+
+
+def _corners(points: ArrayLike) -> np.ndarray:
     """Return texel coordinates as OpenCV's fixed-point corners; it counts from pixel centres."""
     return np.round((np.asarray(points) - 0.5) * 2**SHIFT).astype(np.int32).reshape(-1, 1, 2)
 
@@ -53,14 +74,14 @@ def soften(image: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image
 
 
-def polygon(points, blur: float = 0.0) -> np.ndarray:
+def polygon(points: ArrayLike, blur: float = 0.0) -> np.ndarray:
     """Return a filled polygon (TEXELS, TEXELS), 0..1."""
     canvas = np.zeros((TEXELS, TEXELS), np.uint8)
     cv2.fillPoly(canvas, [_corners(points)], 255, cv2.LINE_AA, SHIFT)
     return soften(canvas, blur).astype(np.float32) / np.float32(255)
 
 
-def strokes(lines, width: int = 1, blur: float = 0.0) -> np.ndarray:
+def strokes(lines: Iterable[ArrayLike], width: int = 1, blur: float = 0.0) -> np.ndarray:
     """Return anti-aliased polylines (TEXELS, TEXELS), 0..1."""
     canvas = np.zeros((TEXELS, TEXELS), np.uint8)
     cv2.polylines(canvas, [_corners(line) for line in lines], False, 255, width, cv2.LINE_AA, SHIFT)

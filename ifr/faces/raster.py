@@ -1,31 +1,29 @@
-"""Compiled kernels on triangle meshes: z-buffer, vertex normals, blends of shape vectors.
-
-Everything is single-threaded float32 without fast-math, so that the bytes do not depend on the
-process or on the number of cores.
-"""
+"""Compiled kernels on triangle meshes: z-buffer, vertex normals, blends of shape vectors."""
 
 from math import ceil, floor, sqrt
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
-
-def compiled(function):
-    """Compile ``function`` with Numba, on disk where a cache folder is writable, else in memory."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package folder nor the user's cache folder can be written
-        return numba.njit(**options)(function)
+from ifr.faces.kernels import compiled, minus, row
 
 
-def inlined(function):
-    """Paste ``function`` into the kernels that call it: passing arrays costs reference counts."""
-    return numba.njit(inline="always", error_model="numpy")(function)
+class ZBuffer(NamedTuple):
+    """What is nearest at each pixel of an image (H, W)."""
+
+    depth: np.ndarray  # (H, W) float32, larger is nearer
+    face: np.ndarray  # (H, W) int32 triangle, -1 for none
+    bary: np.ndarray  # (H, W, 2) float32, weights of the triangle's first two corners
+
+
+def z_buffer(size: int, far: float = -1e30) -> ZBuffer:
+    """Return an empty square z-buffer."""
+    depth, face = np.full((size, size), far, np.float32), np.full((size, size), -1, np.int32)
+    return ZBuffer(depth, face, np.zeros((size, size, 2), np.float32))
 
 
 @compiled
-def blend(out, basis, scale, weights):
+def blend(out: np.ndarray, basis: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> None:
     """Add ``sum_k weights[k] * scale[k] * basis[k]`` to ``out``, skipping zero weights.
 
     Args:
@@ -36,62 +34,50 @@ def blend(out, basis, scale, weights):
     """
     for k in range(weights.shape[0]):
         factor = np.float32(weights[k] * scale[k])
-        if factor == 0:
-            continue
-        for i in range(out.shape[0]):
-            out[i, 0] += factor * np.float32(basis[k, i, 0])
-            out[i, 1] += factor * np.float32(basis[k, i, 1])
-            out[i, 2] += factor * np.float32(basis[k, i, 2])
+        if factor != 0:
+            for i in range(out.shape[0]):
+                for axis in range(3):
+                    out[i, axis] += factor * np.float32(basis[k, i, axis])
 
 
 @compiled
-def vertex_normals(vertices, triangles, out):
-    """Write the area-weighted unit normals of a mesh to ``out`` (V, 3)."""
-    out[:] = 0
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Return the area-weighted unit normals (V, 3) of a mesh."""
+    out = np.zeros_like(vertices)
     for t in range(triangles.shape[0]):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux = vertices[b, 0] - vertices[a, 0]
-        uy = vertices[b, 1] - vertices[a, 1]
-        uz = vertices[b, 2] - vertices[a, 2]
-        wx = vertices[c, 0] - vertices[a, 0]
-        wy = vertices[c, 1] - vertices[a, 1]
-        wz = vertices[c, 2] - vertices[a, 2]
-        nx = uy * wz - uz * wy
-        ny = uz * wx - ux * wz
-        nz = ux * wy - uy * wx
+        a, b, c = row(triangles, t)
+        ux, uy, uz = minus(row(vertices, b), row(vertices, a))
+        wx, wy, wz = minus(row(vertices, c), row(vertices, a))
+        normal = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
         for k in (a, b, c):
-            out[k, 0] += nx
-            out[k, 1] += ny
-            out[k, 2] += nz
+            for axis in range(3):
+                out[k, axis] += normal[axis]
     for i in range(out.shape[0]):
         length = sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2) + np.float32(1e-12)
-        out[i, 0] /= length
-        out[i, 1] /= length
-        out[i, 2] /= length
+        for axis in range(3):
+            out[i, axis] /= length
+    return out
 
 
 @compiled
-def rasterise(points, triangles, first, closed, depth, face, bary):
+def rasterise(
+    points: np.ndarray, triangles: np.ndarray, buffer: ZBuffer, first: int = 0, closed: int = 0
+) -> None:
     """Draw triangles into a z-buffer; pixel (i, j) is sampled at its centre (j + 0.5, i + 0.5).
 
-    The buffers are not cleared, so further meshes can be drawn over earlier ones.
-
     Args:
-        points: (V, 3) float32: x, y (down) in pixels, and depth, larger is nearer.
+        points: (V, 3) float32: x, y (down) in pixels, and depth.
         triangles: (T, 3) int32; triangles before ``first`` are left out.
+        buffer: changed where a triangle is nearer.
         closed: the triangles before this index have a hidden inside: their backs are skipped.
-        depth: (H, W) float32 buffer, changed where a triangle is nearer.
-        face: (H, W) int32 buffer of triangle indices.
-        bary: (H, W, 2) float32 buffer, the weights of the first two corners.
     """
+    depth, face, bary = buffer
     height, width = depth.shape
-    half = np.float32(0.5)
-    one = np.float32(1)
+    half, one = np.float32(0.5), np.float32(1)
     for t in range(first, triangles.shape[0]):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        x0, y0 = points[a, 0], points[a, 1]
-        x1, y1 = points[b, 0], points[b, 1]
-        x2, y2 = points[c, 0], points[c, 1]
+        a, b, c = row(triangles, t)
+        (x0, y0, z0), (x1, y1, z1) = row(points, a), row(points, b)
+        x2, y2, z2 = row(points, c)
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0 or (t < closed and area > 0):
             continue
@@ -108,18 +94,15 @@ def rasterise(points, triangles, first, closed, depth, face, bary):
         px, py = np.float32(left) + half, np.float32(top) + half
         row0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
         row1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
-        za, zb, zc = points[a, 2], points[b, 2], points[c, 2]
         for y in range(top, bottom + 1):
             w0, w1 = row0, row1
             for x in range(left, right + 1):
                 w2 = one - w0 - w1
                 if w0 >= 0 and w1 >= 0 and w2 >= 0:
-                    z = w0 * za + w1 * zb + w2 * zc
+                    z = w0 * z0 + w1 * z1 + w2 * z2
                     if z > depth[y, x]:
-                        depth[y, x] = z
-                        face[y, x] = t
-                        bary[y, x, 0] = w0
-                        bary[y, x, 1] = w1
+                        depth[y, x], face[y, x] = z, t
+                        bary[y, x, 0], bary[y, x, 1] = w0, w1
                 w0 += step0x
                 w1 += step1x
             row0 += step0y

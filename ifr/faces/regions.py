@@ -23,7 +23,7 @@ def region_map() -> np.ndarray:
     region[jaw < ROWS] = PARTS.index("neck")
     nose = [p[27] - [5, 0], p[27] + [5, 0], p[35] + [3, -3], p[35] + [2, 3], p[33] + [0, 2]]
     nose += [p[31] + [-2, 3], p[31] + [-3, -3]]
-    shapes = {
+    shapes: dict[str, list] = {
         "nose": [nose],
         "brow": [
             np.concatenate([p[17:22] - [0, 4], p[[21, 20, 19, 18, 17]] + np.array([0, 3])]),

@@ -6,15 +6,15 @@ import numpy as np
 
 from ifr.faces.geometry import Sheet, rotate, rotation
 from ifr.faces.hair import Outfit, hanging_hair, hat_brim
-from ifr.faces.head_model import Head, load_head
+from ifr.faces.head_model import load_head
 from ifr.faces.identity import Identity
 from ifr.faces.occluders import build_occluder
 from ifr.faces.raster import vertex_normals
-from ifr.faces.shade import Mesh
+from ifr.faces.shade import OF_HAT
+from ifr.faces.shading_data import Mesh
 from ifr.faces.shot import Shot
-from ifr.landmarks import ARCFACE_TEMPLATE, five_points, similarity
+from ifr.landmarks import ARCFACE_TEMPLATE, FACE_SIZE, five_points, similarity
 
-ALIGNED = 112
 SUPERSAMPLING = 2
 # The point of the head, in its own axes, about which it turns.
 CENTRE = np.array([0, 7.0, 0.5], np.float32)
@@ -33,21 +33,25 @@ class Scene:
     landmark_nearness: np.ndarray  # (68,) 1 / distance
 
 
-def _pose_head(identity: Identity, shot: Shot, wear: Outfit) -> tuple[np.ndarray, np.ndarray]:
+def _pose_head(identity: Identity, shot: Shot, outfit: Outfit) -> tuple[np.ndarray, np.ndarray]:
     """Return the head with its expression, bare and with hair and hat lifted off the scalp."""
     head = load_head()
     bare = identity.vertices.copy()
     for unit, strength in shot.units:
         moved, offsets = head.units[unit]
         bare[moved] += offsets * np.float32(strength)
-    normals = np.empty_like(bare)
-    vertex_normals(bare, head.triangles, normals)
-    lifted = bare + normals * wear.lift[:, None]
-    if wear.long or wear.hat:
+    lifted = bare + vertex_normals(bare, head.triangles) * outfit.lift[:, None]
+    if outfit.long or outfit.hat:
         # Ears lie flat under long hair and hats.
         outward = np.where(head.skin, 0.2 * head.local[:, 0], 0) * np.sign(bare[:, 0])
         lifted[:, 0] -= outward.astype(np.float32)
     return bare, lifted
+
+
+def _perspective(points: np.ndarray, distance: float) -> np.ndarray:
+    """Return x, y (down) and nearness of points (N, 3) seen from a distance."""
+    near = 1 / (distance - points[:, 2])
+    return np.stack([points[:, 0] * near, -points[:, 1] * near, near], 1)
 
 
 def _project(
@@ -58,87 +62,65 @@ def _project(
     The five ArcFace points of the projected landmarks, each a little off as a detector's would
     be, are brought onto the template by a similarity.
     """
-
-    def perspective(p: np.ndarray) -> np.ndarray:
-        near = 1 / (shot.distance - p[:, 2])
-        return np.stack([p[:, 0] * near, -p[:, 1] * near, near], 1)
-
-    flat, marks = perspective(points), perspective(landmarks)
+    flat, marks = _perspective(points, shot.distance), _perspective(landmarks, shot.distance)
     target = ARCFACE_TEMPLATE + shot.jitter[:10].reshape(5, 2)
-    matrix = similarity(five_points(marks[:, :2]), target) * (size / ALIGNED)
-    middle = np.full(2, size / 2)
+    matrix = similarity(five_points(marks[:, :2]), target) * (size / FACE_SIZE)
     # A detector's box varies in scale as well, about the middle of the picture.
-    zoom = 1 + shot.jitter[10]
+    zoom, middle = 1 + shot.jitter[10], np.full(2, size / 2)
     linear = matrix[:, :2] * zoom
     offset = (matrix[:, 2] - middle) * zoom + middle
     for image in (flat, marks):
         x, y = image[:, 0].copy(), image[:, 1].copy()
-        image[:, 0] = linear[0, 0] * x + linear[0, 1] * y + offset[0]
-        image[:, 1] = linear[1, 0] * x + linear[1, 1] * y + offset[1]
+        for k in range(2):
+            image[:, k] = linear[k, 0] * x + linear[k, 1] * y + offset[k]
     return flat, marks
 
 
-def _join(
-    head: Head, lifted: np.ndarray, wear: Outfit, sheets: list[Sheet], turn: np.ndarray
-) -> Mesh:
+def _join(lifted: np.ndarray, outfit: Outfit, sheets: list[Sheet], turn: np.ndarray) -> Mesh:
     """Return head and sheets as one mesh in camera axes."""
+    head, count = load_head(), len(lifted)
     vertices = np.concatenate([lifted] + [sheet.vertices for sheet in sheets]) - CENTRE
     vertices = np.ascontiguousarray(rotate(vertices, turn), np.float32)
-    starts = np.cumsum([len(lifted)] + [len(sheet.vertices) for sheet in sheets])
-    triangles = [sheet.triangles + start for sheet, start in zip(sheets, starts, strict=False)]
-    triangles = np.concatenate([head.triangles, *triangles]).astype(np.int32)
+    starts = np.cumsum([count] + [len(sheet.vertices) for sheet in sheets])
+    added = [sheet.triangles + start for sheet, start in zip(sheets, starts, strict=False)]
+    triangles = np.concatenate([head.triangles, *added]).astype(np.int32)
     material = [np.full(len(sheet.triangles), sheet.material) for sheet in sheets]
-    local = np.zeros((len(vertices), 2), np.float32)
-    local[: len(lifted)] = head.local
-    occlusion = np.ones(len(vertices), np.float32)
+    local, occlusion = (
+        np.zeros((len(vertices), 2), np.float32),
+        np.ones((len(vertices), 1), np.float32),
+    )
+    local[:count] = head.local
     # Hair fills the hollows that the bare scalp's occlusion was baked for.
     filled = np.maximum(head.occlusion, 0.75)
-    occlusion[: len(lifted)] = np.where(wear.lift > 0.02, filled, head.occlusion)
-    normals = np.empty_like(vertices)
-    vertex_normals(vertices, triangles, normals)
+    occlusion[:count, 0] = np.where(outfit.lift > 0.02, filled, head.occlusion)
     return Mesh(
         triangles=triangles,
         material=np.concatenate([head.part, *material]).astype(np.int32),
         position=vertices,
-        normals=normals,
+        normals=vertex_normals(vertices, triangles),
         uv=np.concatenate([head.uv] + [sheet.uv for sheet in sheets]),
         local=local,
         occlusion=occlusion,
     )
 
 
-def build_scene(identity: Identity, shot: Shot, wear: Outfit, size: int) -> Scene:
-    """Return the scene of a shot in the aligned frame.
-
-    Args:
-        identity: the person.
-        shot: the shot.
-        wear: hair, hat and clothing of the shot.
-        size: side of the aligned picture, pixels.
-    """
+def build_scene(identity: Identity, shot: Shot, outfit: Outfit, size: int) -> Scene:
+    """Return the scene of a shot in the aligned frame of ``size`` pixels."""
     head = load_head()
-    bare, lifted = _pose_head(identity, shot, wear)
-    sheets: list[Sheet] = []
-    if wear.long:
-        sheets.append(hanging_hair(identity, shot, lifted))
-    if wear.hat and wear.brim:
-        sheets.append(hat_brim(lifted, wear.curves[1]))
+    bare, lifted = _pose_head(identity, shot, outfit)
+    sheets = [hanging_hair(identity, shot, lifted)] if outfit.long else []
+    if outfit.hat and outfit.brim:
+        sheets.append(hat_brim(lifted, outfit.curves[OF_HAT]))
     first_occluder = len(head.triangles) + sum(len(sheet.triangles) for sheet in sheets)
     materials: dict[int, tuple[float, ...]] = {}
     if shot.occluder != "none":
         occluder = build_occluder(identity, shot, bare)
         sheets, materials = sheets + occluder.sheets, occluder.materials
     turn = rotation(shot.yaw, shot.pitch, shot.roll)
-    mesh = _join(head, lifted, wear, sheets, turn)
+    mesh = _join(lifted, outfit, sheets, turn)
     marks = rotate(head.landmarks(bare) - CENTRE, turn)
     screen, marks = _project(mesh.position, marks, shot, size)
     screen[:, :2] *= SUPERSAMPLING
-    return Scene(
-        mesh=mesh,
-        screen=np.ascontiguousarray(screen, np.float32),
-        closed=head.closed,
-        first_occluder=first_occluder,
-        materials=materials,
-        landmarks=marks[:, :2].astype(np.float32),
-        landmark_nearness=marks[:, 2],
-    )
+    screen = np.ascontiguousarray(screen, np.float32)
+    landmarks, nearness = marks[:, :2].astype(np.float32), marks[:, 2]
+    return Scene(mesh, screen, head.closed, first_occluder, materials, landmarks, nearness)

@@ -1,59 +1,49 @@
-"""The look all figures share, and how one is written to disk."""
+"""The look all figures share: colours, sizes, pictures with marks on them, and what they take."""
 
-import base64
-import io
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
-from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import seaborn
-from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.patches import Rectangle
+from matplotlib.rcsetup import cycler
 from numpy.typing import ArrayLike
 
-DPI = 150
-SCREEN = 900  # pixels a picture in a notebook is wide at most
 MAGNITUDE = "viridis"  # magnitudes; even steps of lightness, also in grey print
 _ORANGE, _PURPLE = (0.90, 0.38, 0.0), (0.37, 0.18, 0.66)  # the ends of PuOr, apart for all eyes
+_BELOW = [(0.0, (0.18, 0.0, 0.35, 1.0)), (0.2, (*_PURPLE, 0.85)), (0.5, (*_PURPLE, 0.0))]
+_ABOVE = [(0.5, (*_ORANGE, 0.0)), (0.8, (*_ORANGE, 0.85)), (1.0, (0.60, 0.16, 0.0, 1.0))]
 # Signed values: orange above zero, purple below, the more see-through the smaller.
-SIGNED = LinearSegmentedColormap.from_list(
-    "signed",
-    [
-        (0.0, (0.18, 0.0, 0.35, 1.0)),
-        (0.2, (*_PURPLE, 0.85)),
-        (0.5, (*_PURPLE, 0.0)),
-        (0.5, (*_ORANGE, 0.0)),
-        (0.8, (*_ORANGE, 0.85)),
-        (1.0, (0.60, 0.16, 0.0, 1.0)),
-    ],
-)
+SIGNED = LinearSegmentedColormap.from_list("signed", _BELOW + _ABOVE)
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
+SAME, OTHER = PALETTE[0], PALETTE[1]  # blue and orange, told apart by every kind of colour vision
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 OUTLINE = "#e8000b"  # the paper draws occluders in red
+Look = dict[str, Any]  # keyword arguments of a Matplotlib artist
+OCCLUDER: Look = dict(edgecolor=OUTLINE, linewidth=1.5)
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Set the house style for what is drawn inside; also usable as a decorator, ``@style()``."""
-    settings = seaborn.axes_style("ticks") | {
+def house() -> Iterator[None]:
+    """Set the house style for what is drawn inside; also usable as a decorator, ``@house()``."""
+    larger, smaller = ("font.size", "axes.titlesize", "axes.labelsize"), ("xtick", "ytick")
+    settings = {
+        **seaborn.axes_style("ticks"),
         "font.family": "DejaVu Sans",  # ships with Matplotlib, so every machine draws the same
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
+        **dict.fromkeys(larger, 9),
+        **{f"{axis}.labelsize": 8 for axis in smaller},
         "legend.fontsize": 8,
         "legend.frameon": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+        **{f"axes.spines.{side}": False for side in ("top", "right")},
+        "axes.prop_cycle": cycler(color=PALETTE),
         "figure.dpi": 100,
         "pdf.fonttype": 42,  # text stays text
     }
@@ -61,206 +51,164 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(width: float, height: float, layout: str = "constrained") -> Figure:
-    """Return an empty figure in inches, apart from pyplot so that nothing is shown twice."""
-    return Figure(figsize=(width, height), layout=layout)
+def plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of one plot, in inches, apart from pyplot so that it is not shown twice."""
+    figure, axes = panels(1, width, height)
+    return figure, axes[0]
 
 
-def grid(rows: int, columns: int, *, cell: float = 1.2, extra: float = 0.5, **sizes) -> tuple:
-    """Return a figure of equal square panels and its (rows, columns) array of axes.
+def panels(
+    columns: int, width: float, height: float, *, rows: int = 1, **sharing: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of plots row by row, in inches; ``sharing`` as in ``Figure.subplots``."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **sharing).flat)
 
-    Args:
-        rows: number of rows.
-        columns: number of columns.
-        cell: side of a panel in inches.
-        extra: inches of height and width left for titles, labels and a colour bar.
-        sizes: passed to ``Figure.subplots``.
+
+def grid(
+    rows: int, columns: int, *, cell: float, extra: float, share: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of square panels of ``cell`` inches and its (rows, columns) array of axes.
+
+    ``extra`` inches of width and height are left for titles, labels and a colour bar.
     """
-    figure = canvas(columns * cell + extra, rows * cell + extra, layout="compressed")
-    return figure, figure.subplots(rows, columns, squeeze=False, **sizes)
+    figure = Figure(figsize=(columns * cell + extra, rows * cell + extra), layout="compressed")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str, *, alt: str) -> tuple[Path, Path]:
-    """Write a figure as PNG and PDF whose bytes depend on nothing but the figure.
-
-    Args:
-        figure: what to write.
-        folder: where; made if needed.
-        name: file name without ending.
-        alt: what the figure shows, for readers who cannot see it; kept in both files
-            (PNG text ``Description``, PDF ``Subject``).
-
-    Returns:
-        Paths of the PNG and the PDF.
-
-    Raises:
-        ValueError: for an empty ``alt`` or a name that is a path.
-    """
-    if not alt.strip():
-        raise ValueError(f"alt of {name!r} is empty: say in a sentence what the figure shows")
-    if not name or Path(name).name != name:
-        raise ValueError(f"name must be a file name without a folder, got {name!r}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-    # No dates and no program version: equal figures give equal files.
-    undated = {"Creator": None, "Producer": None, "CreationDate": None}
-    with style():
-        _write(figure, png, metadata={"Description": alt, "Software": None})
-        _write(figure, pdf, metadata=undated | {"Title": name, "Subject": alt})
-    return png, pdf
+def gallery(
+    images: np.ndarray, titles: Sequence[str], *, columns: int, cell: float, extra: float
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of images, row by row, and the axes of each; titles may be none."""
+    columns = min(columns, len(images))
+    figure, axes = grid(-(-len(images) // columns), columns, cell=cell, extra=extra)
+    picture_row(axes.ravel(), images)
+    shown = list(axes.flat[: len(images)])
+    for ax, title in zip(shown, titles, strict=True) if len(titles) else ():
+        ax.set_title(title)
+    return figure, shown
 
 
-def picture_html(png: str, alt: str, width: int) -> str:
-    """Return a picture as HTML with its text alternative, which JupyterLab drops from plain PNG.
-
-    Args:
-        png: base64.
-        alt: what it shows.
-        width: on the screen, pixels.
-    """
-    return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}" width="{width}">'
-
-
-def show_picture(png: bytes, alt: str, *, width: int) -> None:
-    """Show a PNG in the notebook, with its text alternative."""
-    from IPython.display import display
-
-    page = picture_html(base64.b64encode(png).decode(), alt, width)
-    display({"text/html": page, "text/plain": alt}, raw=True)
-
-
-def show_figure(figure: Figure, *, alt: str) -> None:
-    """Show a figure in the notebook, with its text alternative; nothing is written to disk.
-
-    A figure of pyplot is closed, so that the notebook does not show it again without the text.
-    """
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06)
-    show_picture(png.getvalue(), alt, width=min(SCREEN, int(figure.bbox.width)))
-    pyplot.close(figure)
-
-
-def _write(figure: Figure, path: Path, *, metadata: dict) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        figure.savefig(
-            partial,
-            format=path.suffix[1:],
-            dpi=DPI,
-            metadata=metadata,
-            bbox_inches="tight",
-            pad_inches=0.06,
-        )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def require(array: ArrayLike, shape: Sequence[int | str | None], name: str) -> np.ndarray:
-    """Return an array after checking its shape.
-
-    Args:
-        array: what the caller was given.
-        shape: one entry per axis: a size, or a letter for any size (shown in the message).
-        name: of the argument.
-
-    Raises:
-        ValueError: naming the argument, the shape expected and the shape met.
-    """
-    array = np.asarray(array)
-    fits = array.ndim == len(shape) and all(
-        not isinstance(want, int) or want == got
-        for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
-    return array
-
-
-def require_images(images: ArrayLike, name: str, count: int | None = None) -> np.ndarray:
-    """Return (N, H, W, 3) uint8 images after checking shape, type and, if given, N."""
-    images = require(images, ("N" if count is None else count, "H", "W", 3), name)
-    if images.dtype != np.uint8:
-        raise ValueError(f"{name} must be uint8 RGB in 0..255, got {images.dtype}")
-    return images
-
-
-def require_columns(table, columns: Sequence[str], name: str = "table") -> None:
-    """Raise a ValueError unless a DataFrame has these columns and at least one row."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing or not len(table):
-        raise ValueError(
-            f"{name} must have rows and the columns {', '.join(columns)}; "
-            f"got {len(table)} rows and the columns {', '.join(map(str, table.columns))}"
-        )
-
-
-def require_same_keys(first: dict, second: dict, names: str) -> None:
-    """Raise a ValueError unless two dictionaries name the same things."""
-    if not first or set(first) != set(second):
-        raise ValueError(
-            f"{names} must have the same, non-empty keys, got {list(first)} and {list(second)}"
-        )
-
-
-def bare(ax: Axes) -> None:
-    """Take ticks and spines off an axes that shows a picture, keeping its labels."""
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
+def picture_row(axes: Sequence[Axes] | np.ndarray, images: Sequence | np.ndarray) -> None:
+    """Show images one after the other and take off the axes that are left over."""
+    for ax, image in zip(axes, images, strict=False):
+        picture(ax, image)
+    for ax in axes[len(images) :]:
+        ax.axis("off")
 
 
 def picture(ax: Axes, image: np.ndarray, *, grey: bool = False) -> None:
-    """Show an (H, W, 3) image so that data coordinates are its continuous pixels.
+    """Show an (H, W, 3) uint8 image so that data coordinates are its continuous pixels.
 
-    Args:
-        ax: where.
-        image: uint8.
-        grey: draw it as pale grey, as the ground of coloured marks.
+    ``grey`` draws it pale, as the ground of coloured marks.
     """
     height, width = image.shape[:2]
     if grey:
         # Rec. 601 luma, lifted towards white so that dark marks stay visible.
         image = 0.3 + 0.7 * (image @ np.array([0.299, 0.587, 0.114])) / 255
     ax.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-    ax.set(xlim=(0, width), ylim=(height, 0))
-    bare(ax)
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
-def heat(ax: Axes, response: np.ndarray, size: tuple[int, int], limit: float) -> None:
-    """Lay one signed response map (h, w) over a picture, the more opaque the larger.
-
-    Args:
-        ax: shows the picture already.
-        response: (h, w) signed.
-        size: height and width of the picture in pixels.
-        limit: magnitude at the ends of the symmetric colour scale.
-    """
-    scaled = np.asarray(response, float) / (limit if limit > 0 else 1.0)
-    ax.imshow(
-        scaled,
-        cmap=SIGNED,
-        norm=Normalize(-1, 1),
-        interpolation="bilinear",
-        interpolation_stage="data",
-        extent=(0, size[1], size[0], 0),
-        zorder=2,
-    )
-
-
-def border(ax: Axes, colour: str, *, line: str = "-", width: float = 3) -> None:
-    """Frame a picture."""
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=width, linestyle=line)
-
-
-def frame_axes(ax: Axes, size: int, *, left: bool, bottom: bool) -> None:
+def pixel_axes(ax: Axes, size: int) -> None:
     """Give a picture pixel ticks, and axis labels where it stands at the edge of the figure."""
     ticks = [0, size // 2, size]
-    ax.set(xticks=ticks, yticks=ticks)
-    ax.tick_params(labelleft=left, labelbottom=bottom, length=2)
-    if left:
-        ax.set_ylabel("y (pixels)")
-    if bottom:
-        ax.set_xlabel("x (pixels)")
+    ax.set(xticks=ticks, yticks=ticks, xlabel="x (pixels)", ylabel="y (pixels)")
+    ax.tick_params(length=2)
+    ax.label_outer()
+
+
+def outline_box(ax: Axes, box: Sequence[float]) -> None:
+    """Outline an occluder: x, y, width, height in pixels."""
+    x, y, width, height = box
+    ax.add_patch(Rectangle((x, y), width, height, fill=False, **OCCLUDER))
+
+
+def line(index: int) -> Look:
+    """Return the look of the line of that number, told apart by colour and by dashes."""
+    return dict(color=PALETTE[index % len(PALETTE)], linestyle=LINES[index % len(LINES)])
+
+
+def intervals(
+    ax: Axes, table: ArrayLike, at: ArrayLike | None = None, *, across: bool = False, **look: Any
+) -> None:
+    """Draw (P, 3) value, low, high (NaN: no interval) at places 0 to P - 1 of one axis, or ``at``.
+
+    ``across`` draws values along x and places along y; ``look`` as in ``Axes.errorbar``.
+    """
+    value, low, high = np.asarray(table, float).T
+    places = np.arange(len(value)) if at is None else at
+    ends = np.nan_to_num(np.clip([value - low, high - value], 0, None))
+    points: Look = dict(x=places, y=value, yerr=ends)
+    if across:
+        points = dict(x=value, y=places, xerr=ends)
+    ax.errorbar(**(points | dict(markersize=5, capsize=2.5, elinewidth=1.2, fmt="o") | look))
+
+
+def name_rows(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a plot from the top, with a faint grid to read values by, and a legend."""
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.4)
+    legend_below(figure, ax)
+
+
+def legend_below(figure: Figure, ax: Axes) -> Legend:
+    """Put the legend of one axes below the whole figure."""
+    handles, names = ax.get_legend_handles_labels()
+    return figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)))
+
+
+def require(array: ArrayLike, shape: Sequence[int | str], name: str) -> np.ndarray:
+    """Return an array of that shape: for each axis a size, or a letter for any size."""
+    array = np.asarray(array)
+    if array.ndim != len(shape) or any(
+        isinstance(want, int) and want != got for want, got in zip(shape, array.shape, strict=True)
+    ):
+        raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
+    return array
+
+
+def require_image(image: ArrayLike, name: str, *, several: str = "") -> np.ndarray:
+    """Return an (H, W, 3) uint8 image; with a letter, as many images as that axis is long."""
+    image = require(image, (*several, "H", "W", 3), name)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{name} must be uint8 RGB in 0..255, got {image.dtype}")
+    return image
+
+
+def require_images(images: ArrayLike, name: str) -> np.ndarray:
+    """Return (N, H, W, 3) uint8 images."""
+    return require_image(images, name, several="N")
+
+
+def require_some(entries: Mapping, name: str) -> None:
+    """Raise a ValueError for an empty mapping."""
+    if not entries:
+        raise ValueError(f"{name} must name at least one entry, got none")
+
+
+def require_each(
+    arrays: Mapping[str, ArrayLike], shape: Sequence[int | str], name: str
+) -> dict[str, np.ndarray]:
+    """Return named arrays, at least one, each of that shape."""
+    require_some(arrays, name)
+    return {key: require(array, shape, f"{name}[{key!r}]") for key, array in arrays.items()}
+
+
+def require_columns(table: pd.DataFrame, *columns: str, name: str = "table") -> None:
+    """Raise a ValueError unless a DataFrame has these columns and at least one row."""
+    if not set(columns) <= set(table.columns) or not len(table):
+        raise ValueError(
+            f"{name} must have rows and the columns {', '.join(columns)}; "
+            f"got {len(table)} rows and the columns {', '.join(map(str, table.columns))}"
+        )
+
+
+def require_same_keys(**mappings: Mapping) -> None:
+    """Raise a ValueError unless the named mappings have the same keys, at least one."""
+    first, *others = mappings.values()
+    if not first or any(set(first) != set(other) for other in others):
+        keys = " and ".join(str(list(mapping)) for mapping in mappings.values())
+        raise ValueError(f"{' and '.join(mappings)} must have the same, non-empty keys, got {keys}")

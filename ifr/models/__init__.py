@@ -1,7 +1,7 @@
 """Networks: CASIA-Net and ResNet-50 with a hypercolumn, LMF, and the face network on top."""
 
 from ifr.models.adapters import TorchvisionBackbone
-from ifr.models.build import build_model
+from ifr.models.build import NetworkSettings, build_model
 from ifr.models.casianet import EXTRACTOR, CasiaNet
 from ifr.models.facenet import InterpretableFaceNet
 from ifr.models.heads import MarginHead, make_head
@@ -18,6 +18,7 @@ __all__ = [
     "IResNet50",
     "InterpretableFaceNet",
     "MarginHead",
+    "NetworkSettings",
     "TorchvisionBackbone",
     "build_model",
     "l2_normalize_channels",

@@ -1,81 +1,73 @@
 """A face network from plain values, as profiles and checkpoints write them down."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from ifr.common.errors import UserError
 from ifr.models.adapters import TorchvisionBackbone
 from ifr.models.casianet import CasiaNet
 from ifr.models.facenet import InterpretableFaceNet
+from ifr.models.heads import make_head
 from ifr.models.iresnet import IResNet50
 from ifr.profiles import PAPER_FILTERS, PAPER_LMF_RATE
 
 TORCHVISION = "torchvision/"  # before the name of one of its networks
 
 
-def build_model(
-    *,
-    backbone: str = "casianet",
-    layers: Sequence[str] | None = None,
-    num_filters: int = PAPER_FILTERS,
-    width: float = 1.0,
-    rate: float = PAPER_LMF_RATE,
-    num_classes: int | None = None,
-    dropout: float = 0.4,
-    feature_scale: float = 1.0,
-    head: str = "softmax",
-    margin: float | None = None,
-    head_scale: float = 64.0,
-    normalise_parts: bool = True,
-    response_norm: bool = True,
-) -> InterpretableFaceNet:
-    """Build the face network from plain values, the arguments of its parts.
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a face network is built from: the record that is kept with its weights."""
 
-    Args:
-        backbone: ``"casianet"``, ``"iresnet50"``, or ``"torchvision/"`` and the name of one of its
-            networks, such as ``"torchvision/resnet18"``.
-        layers: three feature layers of a torchvision network, finest first.
-        num_filters: K.
-        width: factor on CASIA-Net's channels; the others have one width, 1.
-        rate: of LMF.
-        num_classes: identities of the classifier, None for none.
-        dropout: before the classifier.
-        feature_scale: factor on the feature before the classifier.
-        head: ``"softmax"``, ``"arcface"`` or ``"cosface"``.
-        margin: of a margin head, None for its paper's.
-        head_scale: of a margin head.
-        normalise_parts: L2-normalise the parts of the hypercolumn.
-        response_norm: batch norm after Ψ.
+    backbone: str = "casianet"  # or "iresnet50", or such as "torchvision/resnet18"
+    layers: Sequence[str] | None = None  # three of a torchvision network, finest first
+    num_filters: int = PAPER_FILTERS  # K
+    width: float = 1.0  # factor on CASIA-Net's channels; the others have one width, 1
+    rate: float = PAPER_LMF_RATE  # of LMF
+    num_classes: int | None = None  # identities of the classifier, None for none
+    dropout: float = 0.4  # before the classifier
+    feature_scale: float = 1.0  # factor on the feature before the classifier
+    head: str = "softmax"  # or "arcface", "cosface"
+    margin: float | None = None  # of a margin head, None for its paper's
+    head_scale: float = 64.0  # of a margin head
+    normalise_parts: bool = True  # L2-normalise the parts of the hypercolumn
+    response_norm: bool = True  # batch norm after Ψ
 
-    Raises:
-        ValueError: for an unknown backbone, or an argument it does not take.
-    """
-    common = dict(normalise_parts=normalise_parts, response_norm=response_norm)
+
+def build_model(settings: NetworkSettings | None = None, **fields: Any) -> InterpretableFaceNet:
+    """Build the face network from its settings, or from some of their fields by name."""
+    settings = NetworkSettings(**fields) if settings is None else settings
+    backbone, classifier = _backbone(settings), None
+    if settings.num_classes is not None:
+        sizes = (settings.num_filters, settings.num_classes)
+        margin, scale = settings.margin, settings.head_scale
+        classifier = make_head(settings.head, *sizes, margin=margin, scale=scale)
     return InterpretableFaceNet(
-        _backbone(backbone, layers, num_filters, width, common),
-        rate=rate,
-        num_classes=num_classes,
-        dropout=dropout,
-        feature_scale=feature_scale,
-        head=head,
-        margin=margin,
-        head_scale=head_scale,
+        backbone,
+        classifier,
+        rate=settings.rate,
+        dropout=settings.dropout,
+        feature_scale=settings.feature_scale,
     )
 
 
-def _backbone(
-    name: str, layers: Sequence[str] | None, num_filters: int, width: float, common: dict
-) -> nn.Module:
+def _backbone(settings: NetworkSettings) -> nn.Module:
+    name, filters = settings.backbone, settings.num_filters
+    options: dict[str, Any] = dict(
+        normalise_parts=settings.normalise_parts, response_norm=settings.response_norm
+    )
     torchvision = name.startswith(TORCHVISION)
-    if layers is not None and not torchvision:
-        raise ValueError(f"backbone {name!r} has layers of its own: leave layers out")
+    if settings.layers is not None and not torchvision:
+        raise UserError(f"backbone {name!r} has layers of its own: leave layers out")
     if name == "casianet":
-        return CasiaNet(num_filters, width=width, **common)
-    if width != 1:
-        raise ValueError(f"backbone {name!r} has one width, 1; got {width}")
+        return CasiaNet(filters, width=settings.width, **options)
+    if settings.width != 1:
+        raise UserError(f"backbone {name!r} has one width, 1; got {settings.width}")
     if name == "iresnet50":
-        return IResNet50(num_filters, **common)
+        return IResNet50(filters, **options)
     if torchvision:
         name = name.removeprefix(TORCHVISION)
-        return TorchvisionBackbone(name, layers, num_filters=num_filters, **common)
-    raise ValueError(f"unknown backbone {name!r}: choose casianet, iresnet50 or {TORCHVISION}NAME")
+        return TorchvisionBackbone(name, settings.layers, num_filters=filters, **options)
+    raise UserError(f"unknown backbone {name!r}: choose casianet, iresnet50 or {TORCHVISION}NAME")

@@ -1,10 +1,16 @@
 """CASIA-Net with a hypercolumn (Table 1): images to response maps."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ifr.models.layers import ConvBNELU, l2_normalize_channels
+from ifr.common.errors import UserError
+from ifr.landmarks import CROP_SIZE
+from ifr.models.hypercolumn import PART_CHANNELS
+from ifr.models.layers import ConvBNELU, check_images, l2_normalize_channels
 from ifr.profiles import PAPER_FILTERS
 
 # Table 1, the feature extractor: name -> (output channels, stride). None stands for K.
@@ -24,7 +30,6 @@ EXTRACTOR: dict[str, tuple[int | None, int]] = {
     "conv52": (160, 1),
     "conv53": (None, 1),
 }
-PART_CHANNELS = 192  # of each of the three parts of the hypercolumn Φ
 
 
 class CasiaNet(nn.Module):
@@ -42,10 +47,9 @@ class CasiaNet(nn.Module):
         response_norm: batch norm after Ψ, as the released code does; never an activation, so the
             responses keep their sign.
         table_order: upsample before the 1×1 convolutions.
-
-    Raises:
-        ValueError: if ``num_filters`` or ``width`` is not positive.
     """
+
+    extractor = frozenset(EXTRACTOR)
 
     def __init__(
         self,
@@ -55,10 +59,10 @@ class CasiaNet(nn.Module):
         normalise_parts: bool = True,
         response_norm: bool = True,
         table_order: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if num_filters < 1 or width <= 0:
-            raise ValueError(
+            raise UserError(
                 f"num_filters must be at least 1 and width above 0, got {num_filters} and {width}"
             )
         self.num_filters = num_filters
@@ -69,24 +73,15 @@ class CasiaNet(nn.Module):
         }
         inputs = 3
         for name, (_, stride) in EXTRACTOR.items():
-            last = name == "conv53"  # released: neither batch norm nor ELU after conv53
-            unit = ConvBNELU(
-                inputs,
-                channels[name],
-                stride=stride,
-                norm=not last,
-                activation=not last,
-                init=False,
-            )
-            self.add_module(name, unit)
+            more = name != "conv53"  # released: neither batch norm nor ELU after conv53
+            options: dict[str, Any] = dict(stride=stride, norm=more, activation=more, init=False)
+            self.add_module(name, ConvBNELU(inputs, channels[name], **options))
             inputs = channels[name]
         part = _scaled(PART_CHANNELS, width, num_filters)
         self.conv44 = ConvBNELU(channels["conv43"], part, kernel=1)
         self.conv54 = ConvBNELU(channels["conv53"], part, kernel=1)
         columns = channels["conv33"] + 2 * part
         self.psi = ConvBNELU(columns, num_filters, norm=response_norm, activation=False)
-
-    extractor = frozenset(EXTRACTOR)
 
     @property
     def filters(self) -> torch.Tensor:
@@ -95,61 +90,47 @@ class CasiaNet(nn.Module):
 
     def parts(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the three parts of Φ, each (N, C, H/4, W/4), before normalisation."""
-        _require_images(images)
+        check_images(images, 8)
         maps, taps = images, {}
         for name in EXTRACTOR:
             maps = taps[name] = self.get_submodule(name)(maps)
-        fine = taps["conv33"]
-        size = tuple(fine.shape[2:])
-        if self.table_order:
-            upsampled = [
-                F.interpolate(taps[name], size=size, mode="bilinear", align_corners=False)
-                for name in ("conv43", "conv53")
-            ]
-            return fine, self.conv44(upsampled[0]), self.conv54(upsampled[1])
-        return fine, self.conv44(taps["conv43"], size), self.conv54(taps["conv53"], size)
+        fine, size = taps["conv33"], tuple(taps["conv33"].shape[2:])
+        if not self.table_order:
+            return fine, self.conv44(taps["conv43"], size), self.conv54(taps["conv53"], size)
+        upsample = partial(F.interpolate, size=size, mode="bilinear", align_corners=False)
+        return fine, self.conv44(upsample(taps["conv43"])), self.conv54(upsample(taps["conv53"]))
 
     def hypercolumn(self, images: torch.Tensor) -> torch.Tensor:
         """Return Φ(I), (N, 576, H/4, W/4) at width 1: conv33, conv44 and conv54 side by side."""
-        parts = self.parts(images)
+        parts = list(self.parts(images))
         if self.normalise_parts:
-            parts = tuple(l2_normalize_channels(part) for part in parts)
+            parts = [l2_normalize_channels(part) for part in parts]
         return torch.cat(parts, dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the response maps ψ(I) = F * Φ(I), before LMF.
+        """Return the response maps ψ(I) = F * Φ(I) before LMF, signed, (N, K, H/4, W/4).
 
         Args:
             images: (N, 3, H, W) in [-1, 1], H and W multiples of 8; the paper's are 96×96.
-
-        Returns:
-            (N, K, H/4, W/4), signed.
-
-        Raises:
-            ValueError: for another shape.
         """
         return self.psi(self.hypercolumn(images))
 
-    def layer_shapes(self, size: int = 96) -> dict[str, tuple[int, int, int]]:
+    def layer_shapes(self, size: int = CROP_SIZE) -> dict[str, tuple[int, ...]]:
         """Return (height, width, channels) of every row of Table 1, as a forward pass gives them.
 
         Args:
             size: side of the square input, pixels.
         """
-        shapes: dict[str, tuple[int, int, int]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         upsampled = {"conv44": "conv43-U", "conv54": "conv53-U"}
 
-        def record(name: str):
-            def hook(_, inputs: tuple, output: torch.Tensor) -> None:
-                shapes[name] = (*output.shape[2:], output.shape[1])
-                if name in upsampled:  # the row above it: its input, at this size
-                    shapes[upsampled[name]] = (*output.shape[2:], inputs[0].shape[1])
+        def record(name: str, _: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            shapes[name] = (*output.shape[2:], output.shape[1])
+            if name in upsampled:  # the row above it: its input, at this size
+                shapes[upsampled[name]] = (*output.shape[2:], inputs[0].shape[1])
 
-            return hook
-
-        handles = [
-            module.register_forward_hook(record(name)) for name, module in self.named_children()
-        ]
+        modules = self.named_children()
+        handles = [one.register_forward_hook(partial(record, name)) for name, one in modules]
         training, device = self.training, self.filters.device
         try:
             with torch.no_grad():
@@ -167,11 +148,3 @@ class CasiaNet(nn.Module):
 
 def _scaled(count: int | None, width: float, num_filters: int) -> int:
     return num_filters if count is None else max(1, round(count * width))
-
-
-def _require_images(images: torch.Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % 8 or images.shape[3] % 8:
-        raise ValueError(
-            "images must be (N, 3, H, W) with H and W multiples of 8 (the paper's 96, or 48), got "
-            f"shape {tuple(images.shape)}; crop or resize them first"
-        )

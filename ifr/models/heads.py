@@ -6,7 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ifr.models.layers import at_least_fp32, init_truncated_normal_
+from ifr.common.errors import UserError
+from ifr.common.tensors import widened, without_autocast
+from ifr.models.layers import init_truncated_normal_
 
 MARGINS = {"arcface": 0.5, "cosface": 0.35}  # radians; cosine. The papers' own on large sets
 HEADS = ("softmax", *MARGINS)
@@ -15,7 +17,7 @@ HEADS = ("softmax", *MARGINS)
 class SoftmaxHead(nn.Linear):
     """W f + b: the paper's classifier (Eq. 3). Labels change nothing."""
 
-    def __init__(self, features: int, classes: int):
+    def __init__(self, features: int, classes: int) -> None:
         super().__init__(features, classes)
         init_truncated_normal_(self)
 
@@ -31,15 +33,7 @@ class MarginHead(nn.Module):
     Eq. 4) takes cos θ_y - m. Beyond θ_y = π - m, where cos(θ_y + m) would rise again, ArcFace's
     own continuation cos θ_y - m sin m is used.
 
-    Args:
-        features: K.
-        classes: number of identities.
-        kind: ``"arcface"`` or ``"cosface"``.
-        margin: m; the paper's 0.5 (radians) or 0.35 if None.
-        scale: s.
-
-    Raises:
-        ValueError: for an unknown kind, or a margin or scale that is not positive.
+    The margin m is its paper's, 0.5 radians or 0.35, if None; s is the scale.
     """
 
     def __init__(
@@ -50,13 +44,13 @@ class MarginHead(nn.Module):
         kind: str = "arcface",
         margin: float | None = None,
         scale: float = 64.0,
-    ):
+    ) -> None:
         super().__init__()
         if kind not in MARGINS:
-            raise ValueError(f"a margin head is one of {', '.join(MARGINS)}, got {kind!r}")
+            raise UserError(f"a margin head is one of {', '.join(MARGINS)}, got {kind!r}")
         margin = MARGINS[kind] if margin is None else margin
         if not 0 <= margin < math.pi / 2 or scale <= 0:
-            raise ValueError(
+            raise UserError(
                 f"a margin head needs 0 <= margin < π/2 and scale > 0, got {margin} and {scale}"
             )
         self.kind, self.margin, self.scale = kind, margin, scale
@@ -64,16 +58,13 @@ class MarginHead(nn.Module):
         nn.init.normal_(self.weight, std=0.01)  # only its direction counts
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits of features (N, K): with the margin at the labels (N,), if they are given.
+        """Return logits (N, classes) of features (N, K), with the margin at the labels (N,) if any.
 
-        Returns:
-            (N, classes), in fp32 or better: bf16 has three digits, too few for a cosine times 64.
+        They are in fp32 or better: bf16 has three digits, too few for a cosine times 64.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            wide = at_least_fp32(features.dtype)
-            cosine = F.linear(
-                F.normalize(features.to(wide)), F.normalize(self.weight.to(wide))
-            ).clamp(-1, 1)
+        with without_autocast(features):
+            directions = F.normalize(widened(features)), F.normalize(widened(self.weight))
+            cosine = F.linear(*directions).clamp(-1, 1)
             if labels is None:
                 return self.scale * cosine
             own = cosine.gather(1, labels[:, None])
@@ -96,22 +87,11 @@ class MarginHead(nn.Module):
 def make_head(
     kind: str, features: int, classes: int, *, margin: float | None = None, scale: float = 64.0
 ) -> nn.Module:
-    """Return a classifier head (N, features) -> (N, classes).
-
-    Args:
-        kind: ``"softmax"``, ``"arcface"`` or ``"cosface"``.
-        features: K.
-        classes: number of identities.
-        margin: of a margin head; its paper's if None.
-        scale: of a margin head.
-
-    Raises:
-        ValueError: for an unknown kind, or a margin given to softmax.
-    """
+    """Return a head, one of ``HEADS``: features (N, K) to logits (N, classes)."""
     if kind not in HEADS:
-        raise ValueError(f"unknown head {kind!r}: choose one of {', '.join(HEADS)}")
+        raise UserError(f"unknown head {kind!r}: choose one of {', '.join(HEADS)}")
     if kind != "softmax":
         return MarginHead(features, classes, kind=kind, margin=margin, scale=scale)
     if margin is not None:
-        raise ValueError(f"softmax has no margin, got {margin}: choose arcface or cosface")
+        raise UserError(f"softmax has no margin, got {margin}: choose arcface or cosface")
     return SoftmaxHead(features, classes)

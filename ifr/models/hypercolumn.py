@@ -7,6 +7,8 @@ from torch import nn
 
 from ifr.models.layers import ConvBNELU, l2_normalize_channels
 
+PART_CHANNELS = 192  # of each of the three parts of Φ (Table 1)
+
 
 class HypercolumnFilters(nn.Module):
     """Three feature maps side by side at the size of the first, then the filters Ψ: ψ(I).
@@ -22,9 +24,6 @@ class HypercolumnFilters(nn.Module):
         part_channels: of each part of Φ.
         normalise_parts: L2-normalise each part along its channels, as the released code does.
         response_norm: batch norm after Ψ, as the released code does; never an activation.
-
-    Raises:
-        ValueError: if there are not three maps, or a count is not positive.
     """
 
     def __init__(
@@ -32,16 +31,13 @@ class HypercolumnFilters(nn.Module):
         channels: Sequence[int],
         num_filters: int,
         *,
-        part_channels: int = 192,
+        part_channels: int = PART_CHANNELS,
         normalise_parts: bool = True,
         response_norm: bool = True,
-    ):
+    ) -> None:
         super().__init__()
-        if len(channels) != 3 or min(*channels, num_filters, part_channels) < 1:
-            raise ValueError(
-                "a hypercolumn needs three maps and positive counts, got channels "
-                f"{tuple(channels)}, num_filters {num_filters}, part_channels {part_channels}"
-            )
+        if len(channels) != 3:
+            raise ValueError(f"a hypercolumn needs three maps, got channels {tuple(channels)}")
         self.normalise_parts = normalise_parts
         self.parts = nn.ModuleList(ConvBNELU(count, part_channels, kernel=1) for count in channels)
         self.psi = ConvBNELU(3 * part_channels, num_filters, norm=response_norm, activation=False)

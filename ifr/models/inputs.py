@@ -1,5 +1,6 @@
 """From stored faces to network input: crop, scale and normalise, for images and landmarks alike."""
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -7,13 +8,13 @@ from ifr.landmarks import CROP_SIZE, FACE_SIZE, MIRROR
 
 
 def offset_range(size: int) -> int:
-    """Return how many offsets a crop has along each axis: 17, or 1 for the whole 112-pixel face."""
-    return FACE_SIZE - _crop(size) + 1
+    """Return how many offsets a crop has along each axis: 17, or 1 for the whole face."""
+    return FACE_SIZE - _crop_side(size) + 1
 
 
 def centre_offset(size: int) -> int:
-    """Return the offset of the crop used in tests: 8, or 0 for the whole 112-pixel face."""
-    return (FACE_SIZE - _crop(size)) // 2
+    """Return the offset of the crop used in tests: 8, or 0 for the whole face."""
+    return (FACE_SIZE - _crop_side(size)) // 2
 
 
 def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
@@ -29,47 +30,46 @@ def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP_SIZ
 
     Returns:
         (N, 3, size, size) float32 on the images' device.
-
-    Raises:
-        TypeError: if the images are not uint8.
-        ValueError: for another shape, an offset outside the image, or another size.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
     if images.ndim != 4 or images.shape[1:] != (FACE_SIZE, FACE_SIZE, 3):
         raise ValueError(
-            f"images must be (N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces, got {tuple(images.shape)}; "
-            "align and resize them first"
+            f"images must be (N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces, got "
+            f"{tuple(images.shape)}; align and resize them first"
         )
-    _check(offsets, len(images), size)
-    crop = _crop(size)
-    place = torch.arange(crop, device=images.device)
+    _check_offsets(offsets, len(images), size)
+    side = _crop_side(size)
+    steps = torch.arange(side, device=images.device)
     offsets = offsets.to(images.device)
-    rows = (offsets[:, 1, None] + place)[:, :, None]  # (N, crop, 1)
-    columns = (offsets[:, 0, None] + place)[:, None, :]  # (N, 1, crop)
-    index = torch.arange(len(images), device=images.device)[:, None, None]
-    crops = images[index, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, crop, crop)
-    if size != crop:
-        crops = F.avg_pool2d(crops, crop // size)
+    rows = (offsets[:, 1, None] + steps)[:, :, None]  # (N, side, 1)
+    columns = (offsets[:, 0, None] + steps)[:, None, :]  # (N, 1, side)
+    faces = torch.arange(len(images), device=images.device)[:, None, None]
+    crops = images[faces, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, side, side)
+    if size != side:
+        crops = F.avg_pool2d(crops, side // size)
     return crops.div_(127.5).sub_(1)
 
 
 def to_network_points(
     points: torch.Tensor, offsets: torch.Tensor, size: int = CROP_SIZE
 ) -> torch.Tensor:
-    """Move points of the stored faces, (N, P, 2) pixels, into the frame of the network input.
-
-    Args:
-        points: (N, P, 2) float, x then y.
-        offsets: (N, 2) as in :func:`to_network`.
-        size: side of the network input.
-
-    Returns:
-        (N, P, 2), of the same type.
-    """
-    _check(offsets, len(points), size)
+    """Move points of the stored faces, (N, P, 2) pixels, into the frame of :func:`to_network`."""
+    _check_offsets(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
-    return moved * (size / _crop(size))
+    return moved * (size / _crop_side(size))
+
+
+def center_crop(images: np.ndarray | torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+    """Return the network input of every test: (N, 112, 112, 3) uint8 -> (N, 3, size, size)."""
+    images = _tensor(images)
+    return to_network(images, _centre_offsets(len(images), size), size)
+
+
+def center_crop_points(landmarks: np.ndarray | torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+    """Return landmarks (N, P, 2) of stored faces in the frame of :func:`center_crop`."""
+    landmarks = _tensor(landmarks)
+    return to_network_points(landmarks, _centre_offsets(len(landmarks), size), size)
 
 
 def flip(
@@ -96,7 +96,16 @@ def flip(
     return flipped, torch.where(chosen[:, None, None], mirrored, points)
 
 
-def _crop(size: int) -> int:
+def _tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:
+    # A copy: stored sets are read-only maps of files, which torch cannot share.
+    return values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
+
+
+def _centre_offsets(count: int, size: int) -> torch.Tensor:
+    return torch.full((count, 2), centre_offset(size))
+
+
+def _crop_side(size: int) -> int:
     """Return the side of the crop that an input of this size is made from."""
     if size == FACE_SIZE:
         return FACE_SIZE
@@ -107,7 +116,7 @@ def _crop(size: int) -> int:
     return CROP_SIZE
 
 
-def _check(offsets: torch.Tensor, count: int, size: int) -> None:
+def _check_offsets(offsets: torch.Tensor, count: int, size: int) -> None:
     most = offset_range(size) - 1
     if tuple(offsets.shape) != (count, 2):
         raise ValueError(f"offsets must be ({count}, 2), x then y, got {tuple(offsets.shape)}")

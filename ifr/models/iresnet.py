@@ -2,26 +2,27 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from ifr.landmarks import FACE_SIZE
 from ifr.models.hypercolumn import HypercolumnFilters
-from ifr.models.state import require_same
+from ifr.models.layers import check_images
+from ifr.models.state import read_state, require_same
 
 STAGES = (3, 4, 14, 3)  # residual blocks of each stage of the 50-layer network
 WIDTHS = (64, 128, 256, 512)
 TAPPED = (1, 2, 3)  # stages of the hypercolumn: 28, 14 and 7 pixels wide for a 112-pixel face
-FACE = 112  # side of the aligned faces these networks take
 EMBEDDING = 512
 OWN = "hypercolumn"  # the one module that ArcFace's network does not have
-HEAD = ("bn2", "fc", "features")
 
 
 class IBasicBlock(nn.Module):
     """ArcFace's residual block: norm, 3×3, norm, PReLU, 3×3, norm, and the shortcut added."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -52,23 +53,18 @@ class IResNet50(nn.Module):
 
     Args:
         num_filters: K; the paper's is 512.
-        part_channels: of each part of the hypercolumn.
-        normalise_parts: L2-normalise each part along its channels.
-        response_norm: batch norm after Ψ.
-        head: also build ArcFace's own layers after the trunk, for :meth:`embedding`.
+        embedding_layers: also build ArcFace's own layers after the trunk, for :meth:`embedding`.
+        hypercolumn: further options of :class:`HypercolumnFilters`.
     """
 
     extractor = frozenset({"conv1", "bn1", "prelu", "layer1", "layer2", "layer3", "layer4"})
+    bn2: nn.BatchNorm2d  # these three with embedding_layers only
+    fc: nn.Linear
+    features: nn.BatchNorm1d
 
     def __init__(
-        self,
-        num_filters: int = 512,
-        *,
-        part_channels: int = 192,
-        normalise_parts: bool = True,
-        response_norm: bool = True,
-        head: bool = False,
-    ):
+        self, num_filters: int = 512, *, embedding_layers: bool = False, **hypercolumn: Any
+    ) -> None:
         super().__init__()
         self.num_filters = num_filters
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
@@ -80,20 +76,15 @@ class IResNet50(nn.Module):
             stage += [IBasicBlock(width, width, 1) for _ in range(blocks - 1)]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             inputs = width
-        self.head = head
-        if head:
-            for name, module in _head_layers().items():
+        self.embedding_layers = embedding_layers
+        if embedding_layers:
+            for name, module in _embedding_layers().items():
                 self.add_module(name, module)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, 0.1)  # as ArcFace draws them
-        self.hypercolumn = HypercolumnFilters(
-            [WIDTHS[stage] for stage in TAPPED],
-            num_filters,
-            part_channels=part_channels,
-            normalise_parts=normalise_parts,
-            response_norm=response_norm,
-        )
+        channels = [WIDTHS[stage] for stage in TAPPED]
+        self.hypercolumn = HypercolumnFilters(channels, num_filters, **hypercolumn)
 
     @property
     def filters(self) -> torch.Tensor:
@@ -102,44 +93,30 @@ class IResNet50(nn.Module):
 
     def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the maps after each of the four stages, (N, C, H/2, W/2) to (N, C, H/16, W/16)."""
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % 16 or images.shape[3] % 16:
-            raise ValueError(
-                "images must be (N, 3, H, W) with H and W multiples of 16 (ArcFace's 112), got "
-                f"shape {tuple(images.shape)}; align or resize them first"
-            )
+        check_images(images, 16)
         maps = self.prelu(self.bn1(self.conv1(images)))
-        found = []
+        stages = []
         for number in range(1, len(STAGES) + 1):
             maps = self.get_submodule(f"layer{number}")(maps)
-            found.append(maps)
-        return found
+            stages.append(maps)
+        return stages
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the response maps ψ(I), before LMF.
+        """Return the response maps ψ(I) before LMF, signed, (N, K, H/4, W/4).
 
         Args:
             images: (N, 3, H, W) RGB in [-1, 1], H and W multiples of 16; ArcFace's are 112 × 112.
-
-        Returns:
-            (N, K, H/4, W/4), signed.
-
-        Raises:
-            ValueError: for another shape.
         """
         stages = self.stages(images)
         return self.hypercolumn([stages[stage] for stage in TAPPED])
 
     def embedding(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ArcFace's own feature (N, 512) of images (N, 3, 112, 112), without Ψ.
-
-        Raises:
-            ValueError: if the network was built without ``head=True``, or for another size.
-        """
-        if not self.head:
-            raise ValueError("this network has no head: build it with head=True")
-        if tuple(images.shape[2:]) != (FACE, FACE):
+        """Return ArcFace's own feature (N, 512) of images (N, 3, 112, 112), without Ψ."""
+        if not self.embedding_layers:
+            raise ValueError("this network has no embedding: build it with embedding_layers=True")
+        if tuple(images.shape[2:]) != (FACE_SIZE, FACE_SIZE):
             raise ValueError(
-                f"ArcFace's head takes {FACE} x {FACE} images, got {tuple(images.shape)}"
+                f"ArcFace takes {FACE_SIZE} x {FACE_SIZE} images, got {tuple(images.shape)}"
             )
         maps = self.bn2(self.stages(images)[-1])
         return self.features(self.fc(maps.flatten(1)))
@@ -147,27 +124,30 @@ class IResNet50(nn.Module):
     def load_backbone(self, source: Path | Mapping[str, torch.Tensor]) -> None:
         """Load a published ``backbone.pth``; Ψ and the hypercolumn's layers stay as they are.
 
-        Every tensor is checked by name and shape, those of the head too, which are left out unless
-        the network was built with ``head=True``.
+        Every tensor is checked by name and shape, those of the embedding too, which are left out
+        unless the network was built with ``embedding_layers=True``.
 
         Args:
-            source: the file, read with ``weights_only=True``, or a state dict.
-
-        Raises:
-            FileNotFoundError: if the file is not there.
-            ValueError: if it is no file of tensors, or tensors are missing, unknown or of another
-                shape.
+            source: the file, or a state dict.
         """
-        state, name = source, "the given state"
-        if not isinstance(source, Mapping):
-            state, name = _read(Path(source)), str(source)
-        require_same(_arcface_tensors(self), state, name)
+        if isinstance(source, Mapping):
+            state, name = source, "the given state"
+        else:
+            state, name = read_state(Path(source)), str(source)
+        require_same(self._published_tensors(), state, name)
         own = self.state_dict()
         self.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
+    def _published_tensors(self) -> dict[str, torch.Tensor]:
+        """Return all tensors of ArcFace's network by name, or placeholders of their shape."""
+        tensors = {k: v for k, v in self.state_dict().items() if k.split(".")[0] != OWN}
+        with torch.device("meta"):
+            layers = nn.ModuleDict(_embedding_layers())
+        return dict(layers.state_dict()) | tensors
 
-def _head_layers() -> dict[str, nn.Module]:
-    side = FACE // 2 ** len(STAGES)
+
+def _embedding_layers() -> dict[str, nn.Module]:
+    side = FACE_SIZE // 2 ** len(STAGES)
     features = nn.BatchNorm1d(EMBEDDING)
     features.weight.requires_grad = False  # ArcFace fixes it at 1
     return dict(
@@ -175,26 +155,3 @@ def _head_layers() -> dict[str, nn.Module]:
         fc=nn.Linear(WIDTHS[-1] * side * side, EMBEDDING),
         features=features,
     )
-
-
-def _arcface_tensors(network: IResNet50) -> dict[str, torch.Tensor]:
-    """Return all tensors of ArcFace's network by name, those of the head as placeholders."""
-    trunk = {k: v for k, v in network.state_dict().items() if k.split(".")[0] != OWN}
-    if network.head:
-        return trunk
-    with torch.device("meta"):
-        layers = _head_layers()
-    head = {f"{k}.{n}": v for k, layer in layers.items() for n, v in layer.state_dict().items()}
-    return trunk | head
-
-
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; give the backbone.pth of an iresnet50")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file raises many kinds
-        raise ValueError(f"{path}: no file of tensors alone ({error})") from None
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
-        raise ValueError(f"{path}: expected a state dict, tensors by name; got {type(state)}")
-    return state

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ifr.common.errors import UserError
+from ifr.common.tensors import at_least_fp32, check_floating
 from ifr.profiles import PAPER_LMF_RATE
 
 INITIAL_STD = 0.02  # of new weights, Sec. 3.3
@@ -11,19 +13,15 @@ NORM_EPS = 1e-6  # a hypercolumn part shorter than this is divided by this inste
 
 
 def num_kept(height: int, width: int, rate: float) -> int:
-    """Return how many responses of a map LMF keeps: ``round((1 - rate) * height * width)``.
-
-    Raises:
-        ValueError: if the rate is outside [0, 1) or would keep nothing.
-    """
+    """Return how many responses of a map LMF keeps: ``round((1 - rate) * height * width)``."""
     if not 0 <= rate < 1:
-        raise ValueError(
+        raise UserError(
             f"rate must be in [0, 1), the share of responses set to 0, got {rate}; "
             "the paper's 95.83 % is rate=0.9583"
         )
     keep = round((1 - rate) * height * width)
     if keep == 0:
-        raise ValueError(
+        raise UserError(
             f"rate {rate} keeps no response of a {height}×{width} map: lower the rate to at most "
             f"{1 - 1 / (height * width):.4f}"
         )
@@ -41,18 +39,15 @@ def large_magnitude_filter(response: torch.Tensor, rate: float = PAPER_LMF_RATE)
         response: (N, K, H, W) signed responses ψ(I), any floating type and memory layout.
         rate: d %, as a share in [0, 1).
 
-    Returns:
-        (N, K, H, W), of the same type.
-
-    Raises:
-        TypeError: if ``response`` is not a floating tensor.
-        ValueError: if it is not (N, K, H, W), or the rate is outside [0, 1) or keeps nothing.
-
     The released code keeps those strictly above the 24th largest magnitude, 23 of 576; the paper
     keeps 24, and so do we; pass ``rate=1 - 23 / 576`` to match the released code.
+
+    >>> large_magnitude_filter(torch.tensor([[[[1.0, -4.0], [2.0, 3.0]]]]), rate=0.5)
+    tensor([[[[ 0., -4.],
+              [ 0.,  3.]]]])
     """
-    _require_maps(response, "response")
-    keep = num_kept(*response.shape[2:], rate)
+    check_floating("response", response, "(N, K, H, W)")
+    keep = num_kept(response.shape[2], response.shape[3], rate)
     maps = response.flatten(2)  # (N, K, H*W)
     if keep == maps.shape[-1]:
         return response
@@ -90,9 +85,9 @@ class ConvBNELU(nn.Module):
         stride: 1 or 2.
         norm: whether batch norm follows.
         activation: whether ELU follows.
-        new: draw the weights as the paper draws its new layers, from a truncated normal of standard
-            deviation 0.02. The paper takes its extractor over from a trained network; where ours is
-            trained from nothing, torch's own (Kaiming) weights learn faster: ``init=False``.
+        init: draw the weights as the paper draws its new layers, from a truncated normal of std
+            0.02; False leaves torch's own (Kaiming), which learn faster in an extractor that is
+            trained from nothing. The paper takes its extractor over from a trained network.
     """
 
     def __init__(
@@ -105,7 +100,7 @@ class ConvBNELU(nn.Module):
         norm: bool = True,
         activation: bool = True,
         init: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
         # Torch's momentum is the share of the new batch: 1 - decay.
@@ -124,6 +119,11 @@ class ConvBNELU(nn.Module):
         return F.elu(maps, inplace=True) if self.activation else maps
 
 
+def mean_of_maps(maps: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each map of (N, K, H, W), (N, K) in fp32 or better."""
+    return maps.mean(dim=(2, 3), dtype=at_least_fp32(maps.dtype))
+
+
 def l2_normalize_channels(maps: torch.Tensor) -> torch.Tensor:
     """L2-normalise (N, C, H, W) along the channels, the norm in fp32; a zero column stays 0."""
     norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=at_least_fp32(maps.dtype))
@@ -137,14 +137,10 @@ def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
-    """Return fp32, or the type itself when it is wider."""
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _require_maps(maps: torch.Tensor, name: str) -> None:
-    if not isinstance(maps, torch.Tensor) or not maps.is_floating_point():
-        kind = maps.dtype if isinstance(maps, torch.Tensor) else type(maps).__name__
-        raise TypeError(f"{name} must be a floating tensor (N, K, H, W), got {kind}")
-    if maps.ndim != 4:
-        raise ValueError(f"{name} must be (N, K, H, W), got shape {tuple(maps.shape)}")
+def check_images(images: torch.Tensor, multiple: int) -> None:
+    """Refuse what is not (N, 3, H, W), H and W multiples of what a backbone shrinks them by."""
+    if images.ndim != 4 or images.shape[1] != 3 or any(n % multiple for n in images.shape[2:]):
+        raise ValueError(
+            f"images must be (N, 3, H, W) with H and W multiples of {multiple}, got shape "
+            f"{tuple(images.shape)}; crop or resize them first"
+        )

@@ -1,35 +1,33 @@
-"""Weights by name: loading them, or saying which do not fit."""
+"""Weights by name: reading and loading them, or saying which do not fit."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
+
+from ifr.common.errors import UserError
+
+SHOWN = 3  # tensors that a message names
 
 
 def load_weights(
     model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str = "the given state"
 ) -> None:
-    """Load a state dict, or say which tensors do not fit.
-
-    Args:
-        model: the network, changed in place.
-        state: tensors by name.
-        source: where they come from, for the message.
+    """Load a state dict into a network, which stays as it is if a tensor does not fit.
 
     Raises:
-        ValueError: naming the first tensors that are missing, unknown or of another shape; the
-            network is unchanged.
+        UserError: naming ``source`` and the first tensors that are missing, unknown or of another
+            shape.
     """
     require_same(model.state_dict(), state, source)
     model.load_state_dict(state)
 
 
-def require_same(own: Mapping, state: Mapping, source: str, shown: int = 3) -> None:
-    """Refuse a state dict whose names or shapes are not those of ``own``.
-
-    Raises:
-        ValueError: naming the first ``shown`` tensors that differ.
-    """
+def require_same(
+    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str
+) -> None:
+    """Refuse a state dict whose names or shapes are not those of ``own``."""
     wrong = [
         f"{name} is {tuple(state[name].shape)} there and {tuple(tensor.shape)} here"
         if name in state
@@ -39,8 +37,21 @@ def require_same(own: Mapping, state: Mapping, source: str, shown: int = 3) -> N
     ]
     wrong += [f"{name} is unknown here" for name in state if name not in own]
     if wrong:
-        more = f" (and {len(wrong) - shown} more)" if len(wrong) > shown else ""
-        raise ValueError(
-            f"{source}: weights of another architecture: {'; '.join(wrong[:shown])}{more}; build "
+        more = f" (and {len(wrong) - SHOWN} more)" if len(wrong) > SHOWN else ""
+        raise UserError(
+            f"{source}: weights of another architecture: {'; '.join(wrong[:SHOWN])}{more}; build "
             "the network with the num_filters, width and num_classes it was trained with"
         )
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict that torch saved; nothing in the file is executed."""
+    if not path.is_file():
+        raise UserError(f"{path} is not there; give a file of weights that torch saved")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file raises many kinds
+        raise UserError(f"{path}: no file of tensors alone ({error})") from None
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise UserError(f"{path}: expected a state dict, tensors by name; got {type(state)}")
+    return dict(state)

@@ -1,16 +1,20 @@
 """Training on Lightning Fabric: one loop for CPU, one GPU and several, and train-or-load by key."""
 
 from ifr.training.batches import Batcher, batch_indices
-from ifr.training.config import training_key
 from ifr.training.loop import train
+from ifr.training.parallel import train_variants
+from ifr.training.session import Session
 from ifr.training.setup import build_network, fabric_precision, make_fabric, make_optimiser
 from ifr.training.step import TrainingStep, loss_parts
-from ifr.training.store import Trained, load_half, save_half, train_or_load
+from ifr.training.store import Recipe, Trained, as_variant, load_half, save_half, train_or_load
 
 __all__ = [
     "Batcher",
+    "Recipe",
+    "Session",
     "Trained",
     "TrainingStep",
+    "as_variant",
     "batch_indices",
     "build_network",
     "fabric_precision",
@@ -21,5 +25,5 @@ __all__ = [
     "save_half",
     "train",
     "train_or_load",
-    "training_key",
+    "train_variants",
 ]

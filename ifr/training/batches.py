@@ -1,8 +1,9 @@
 """Batches made on the device: order, crop, flip, scale, and the occluded twins (Sec. 3.3).
 
-Faces stay uint8, on the device when they fit, else on disk and read ahead by a thread. Random
-numbers are drawn on the host from streams named by the step, for the whole batch, whatever share of
-it a process computes; so a GPU, a CPU and several processes see the same batches.
+Faces stay uint8 where they lie, usually mapped from disk and shared by all that train on them; a
+GPU takes them in when they fit. Random numbers are drawn on the host from streams named by the
+step, for the whole batch, whatever part of it a process computes; so a GPU, a CPU and several
+processes see the same batches.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,20 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
 
-from ifr import mesh
 from ifr.common import seeding
+from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
-from ifr.landmarks import check_landmarks
-from ifr.models import inputs as preprocess
-from ifr.models.inputs import offset_range, to_network, to_network_points
+from ifr.landmarks import CROP_SIZE, FACE_SIZE, check_landmarks
+from ifr.mesh import FaceMesh
+from ifr.models import inputs
 from ifr.occlusion import draw_noise, draw_rectangle, occlude
 from ifr.profiles import Variant
 
-RESIDENT_SHARE = 0.25  # of the free memory; a larger set stays on disk
-AHEAD = 2  # batches read from disk before they are asked for
+RESIDENT_SHARE = 0.25  # of a GPU's free memory; a larger set stays in the host's
+AHEAD = 2  # batches read before they are asked for
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,9 @@ class RankShard:
     world: int = 1
 
     def of(self, count: int) -> slice:
-        """Return the places of this share among ``count``.
-
-        Raises:
-            ValueError: if they cannot be shared equally.
-        """
+        """Return which of ``count`` faces are this process's."""
         if count % self.world:
-            raise ValueError(
+            raise UserError(
                 f"a batch of {count} faces cannot be shared equally by {self.world} processes: "
                 f"choose a batch that {self.world} divides"
             )
@@ -57,41 +53,27 @@ def batch_indices(
     """Yield the indices of each batch from step ``first`` on; every epoch is a new permutation."""
     per_epoch = count // batch
     if per_epoch == 0:
-        raise ValueError(
+        raise UserError(
             f"a batch of {batch} faces needs at least as many images, the set has {count}"
         )
-    order, epoch_of_order = None, None
+    order, epoch_of_order = np.arange(0), -1
     for step in range(first, steps):
-        epoch, place = divmod(step, per_epoch)
+        epoch, index = divmod(step, per_epoch)
         if epoch != epoch_of_order:
             order = seeding.stream(seed, "training/order", epoch).permutation(count)
             epoch_of_order = epoch
-        yield order[place * batch : (place + 1) * batch]
-
-
-def fits(size: int, device: torch.device) -> bool:
-    """Return whether a set of so many bytes is kept on the device."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    return size <= RESIDENT_SHARE * free
+        yield order[index * batch : (index + 1) * batch]
 
 
 class Batcher:
     """Turns indices into network input on the device.
 
     Args:
-        data: training faces.
         variant: whose occlusion is drawn.
         size: side of the network input.
         seed: of all random draws.
-        device: where batches are made.
         flip: flip half of the faces.
-        resident: keep the images on the device; None: where they fit.
-
-    Raises:
-        ValueError: if the variant has occlusion and the set has no landmarks.
+        resident: keep the images on the device; None: on a GPU, where they fit.
     """
 
     def __init__(
@@ -104,72 +86,74 @@ class Batcher:
         *,
         flip: bool = False,
         resident: bool | None = None,
-    ):
+    ) -> None:
         self.stored = data.images
         self.images = self.landmarks = None
-        if fits(data.images.nbytes, device) if resident is None else resident:
+        if _fits(data.images.nbytes, device) if resident is None else resident:
             self.images = torch.from_numpy(np.array(data.images)).to(device)
         self.labels = torch.from_numpy(np.array(data.identity)).to(device)
         if variant.occlusion is not None:
             if data.landmarks is None:
-                raise ValueError(
+                raise UserError(
                     f"set {data.name!r} has no landmarks to warp the occlusion of {variant.name!r} "
                     "by: prepare it with landmarks, or train a variant without occlusion"
                 )
-            check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}", size=112)
+            name = f"landmarks of the set {data.name!r}"
+            check_landmarks(data.landmarks, name, size=FACE_SIZE)
             self.landmarks = torch.from_numpy(np.array(data.landmarks)).float().to(device)
-        self.mesh = mesh.FaceMesh.frontal(112).crop(offset=8, size=96)
+        self.mesh = FaceMesh.frontal(CROP_SIZE)
         self.variant, self.size, self.seed, self.device = variant, size, seed, device
         self.flip = flip
 
     def iterate(
-        self, order: Iterable[np.ndarray], first: int = 0, share: RankShard = FULL_BATCH
+        self, order: Iterable[np.ndarray], first: int = 0, shard: RankShard = FULL_BATCH
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the share of each batch of the order; faces on disk are read ahead by a thread."""
+        """Yield this process's part of each batch; a thread reads the faces of the next ones."""
         if self.images is not None:
             for step, indices in enumerate(order, first):
-                yield self(indices, step, share)
+                yield self(indices, step, shard)
             return
         with ThreadPoolExecutor(1) as reader:
             waiting: list[tuple[int, np.ndarray, Future]] = []
             for step, indices in enumerate(order, first):
-                job = reader.submit(self._read, indices[share.of(len(indices))])
+                job = reader.submit(self._read, indices[shard.of(len(indices))])
                 waiting.append((step, indices, job))
                 if len(waiting) > AHEAD:
                     step, indices, job = waiting.pop(0)
-                    yield self(indices, step, share, job.result())
+                    yield self(indices, step, shard, job.result())
             for step, indices, job in waiting:
-                yield self(indices, step, share, job.result())
+                yield self(indices, step, shard, job.result())
 
     def __call__(
         self,
         indices: np.ndarray,
         step: int,
-        share: RankShard = FULL_BATCH,
+        shard: RankShard = FULL_BATCH,
         pixels: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the share of a batch: images (n or 2n, 3, size, size), clean first, labels (n,).
+        """Return images (n or 2n, 3, size, size), clean faces first, and their labels (n,).
 
         Args:
             indices: (N,) of the whole batch.
             step: which names the random draws.
-            share: which n of the N are made.
+            shard: which n of the N are made.
             pixels: (n, 112, 112, 3) uint8, if they were read before.
         """
-        mine = share.of(len(indices))
+        mine = shard.of(len(indices))
         draws = seeding.stream(self.seed, "training/crops", step)
-        offsets = torch.from_numpy(draws.integers(0, offset_range(self.size), (len(indices), 2)))
-        offsets = offsets[mine]
+        offsets = torch.from_numpy(
+            draws.integers(0, inputs.offset_range(self.size), (len(indices), 2))
+        )[mine]
         rows = torch.from_numpy(indices[mine])
         stored = self.pixels(rows) if pixels is None else pixels.to(self.device, non_blocking=True)
         rows = rows.to(self.device)
-        clean, points = to_network(stored, offsets, self.size), None
+        clean, points = inputs.to_network(stored, offsets, self.size), None
         if self.landmarks is not None:
-            points = to_network_points(self.landmarks[rows], offsets, self.size)
+            points = inputs.to_network_points(self.landmarks[rows], offsets, self.size)
         if self.flip:
             draws = seeding.stream(self.seed, "training/flips", step)
             chosen = torch.from_numpy(draws.random(len(indices)) < 0.5)[mine]
-            clean, points = preprocess.flip(clean, points, chosen)
+            clean, points = inputs.flip(clean, points, chosen)
         if points is None:
             return _channels_last(clean), self.labels[rows]
         twins = self.occluded(clean, points, step, len(indices), mine)
@@ -186,44 +170,40 @@ class Batcher:
     ) -> torch.Tensor:
         """Return the twins: one normalised rectangle a batch, warped to every face (Sec. 3.3)."""
         kind = self.variant.occlusion
-        rectangle = draw_rectangle(
-            seeding.stream(self.seed, "training/rectangle", step), self.mesh, kind=kind
-        )
+        draws = seeding.stream(self.seed, "training/rectangle", step)
+        rectangle = draw_rectangle(draws, self.mesh, kind=kind)
         fill, noise = "black", None
         if kind == "GauD":
-            generator = torch.Generator().manual_seed(
-                seeding.stream_seed(self.seed, "training/noise", step)
-            )
-            fill = "noise"
-            noise = draw_noise((count, *images.shape[1:]), generator)[mine].to(self.device)
+            seed = seeding.stream_seed(self.seed, "training/noise", step)
+            drawn = draw_noise((count, *images.shape[1:]), torch.Generator().manual_seed(seed))
+            fill, noise = "noise", drawn[mine].to(self.device)
         return occlude(
             images, points, rectangle, mesh=self.mesh, fill=fill, noise=noise, check=False
         )[0]
 
     def dropout_mask(
-        self, count: int, width: int, rate: float, step: int, share: RankShard
+        self, count: int, width: int, rate: float, step: int, shard: RankShard = FULL_BATCH
     ) -> torch.Tensor:
-        """Return the dropout factors of a share of a batch: 0, or 1 / (1 - rate).
+        """Return the factors of dropout, (n or 2n, K) float32, clean faces first.
 
-        Args:
-            count: N faces in the whole batch.
-            width: K.
-            rate: share of elements dropout_mask.
-            step: which names the draw.
-            share: which n of the N.
-
-        Returns:
-            (n or 2n, K) float32, clean faces first.
+        Each is 0, at the given rate, or 1 / (1 - rate); ``count`` is N of the whole batch.
         """
         draws = seeding.stream(self.seed, "training/dropout", step)
         branches = 1 if self.variant.occlusion is None else 2
         kept = draws.random((branches, count, width), dtype=np.float32) >= rate
-        kept = torch.from_numpy(kept[:, share.of(count)].reshape(-1, width))
-        return kept.to(self.device).float() / (1 - rate)
+        mine = torch.from_numpy(kept[:, shard.of(count)].reshape(-1, width))
+        return mine.to(self.device).float() / (1 - rate)
 
     def _read(self, indices: np.ndarray) -> torch.Tensor:
-        found = torch.from_numpy(np.ascontiguousarray(self.stored[indices]))
-        return found.pin_memory() if self.device.type == "cuda" else found
+        pixels = torch.from_numpy(np.ascontiguousarray(self.stored[indices]))
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Return whether a set of so many bytes is copied to the device."""
+    if device.type != "cuda":
+        return False
+    return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -3,26 +3,46 @@
 import hashlib
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
 
-from ifr import landmarks, losses, mesh, models, occlusion
-from ifr.common import seeding
-from ifr.common.files import code_hash
+from ifr.common.files import code_hash, value_hash
+from ifr.common.paths import PACKAGE
 from ifr.datasets import FaceSet
-from ifr.models import inputs as preprocess
+from ifr.mesh import FaceMesh
 from ifr.profiles import PRETRAIN, Profile, Variant
 
-# The code that decides a network's weights.
-CODE = [
-    *(
-        Path(module.__file__)
-        for module in (landmarks, losses, mesh, occlusion, preprocess, seeding)
-    ),
-    *sorted(Path(models.__file__).parent.glob("*.py")),
-    *(Path(__file__).with_name(f"{name}.py") for name in ("batches", "loop", "setup", "step")),
-]
+# The code that decides a network's weights, as files and folders of the package. What only loads,
+# shows or saves is left out: a change there retrains nothing.
+DECIDES = (
+    "common/seeding",
+    "common/tensors",
+    "common/tensors",
+    "landmarks",
+    "mesh",
+    "occlusion",
+    "losses",
+    "models",
+    *(f"training/{name}" for name in ("batches", "loop", "setup", "step")),
+)
+BESIDE = ("__init__.py", "state.py")  # of those folders
+
+
+def code_files() -> list[Path]:
+    """Return the files that decide a network's weights."""
+    files = []
+    for name in DECIDES:
+        inside = sorted((PACKAGE / name).glob("*.py"))
+        files += [path for path in inside if path.name not in BESIDE] or [PACKAGE / f"{name}.py"]
+    return files
+
+
+@cache
+def code_hashes() -> dict[str, str]:
+    """Return the hash of each file that decides a network's weights, by its name."""
+    return {str(path.relative_to(PACKAGE)): code_hash([path])[:16] for path in code_files()}
 
 
 def training_config(
@@ -30,12 +50,9 @@ def training_config(
 ) -> dict:
     """Return all that decides the weights of a training run, and nothing else, as plain values."""
     optimisation = asdict(profile.optimisation)
-    for irrelevant in ("checkpoint_seconds",):
-        del optimisation[irrelevant]
+    del optimisation["checkpoint_seconds"]
     settings = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
     settings["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
-    root = Path(__file__).parents[1]
-    template = json.dumps(mesh.FaceMesh.frontal(112).points.tolist())  # masks are drawn on it
     config = dict(
         network=asdict(profile.network),
         optimisation=optimisation,
@@ -43,27 +60,15 @@ def training_config(
         seed=seed,
         data=data.fingerprint,
         start=start,
-        template=digest(template),
-        code={str(path.relative_to(root)): code_hash([path])[:16] for path in CODE},
+        template=value_hash(FaceMesh.frontal().points.tolist())[:16],  # masks are drawn on it
+        code=code_hashes(),
     )
     return json.loads(json.dumps(config))  # as a checkpoint gives them back
 
 
-def training_key(
-    profile: Profile, variant: Variant, seed: int, data: FaceSet, start: str | None
-) -> str:
-    """Return the content hash of a training run."""
-    return digest(json.dumps(training_config(profile, variant, seed, data, start), sort_keys=True))
-
-
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
     """Return a hash of tensors by name."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(state):
-        found.update(name.encode() + state[name].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
-
-
-def digest(text: str) -> str:
-    """Return a short hash of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest.update(name.encode() + state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -2,26 +2,24 @@
 
 import logging
 import os
+from dataclasses import asdict
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from ifr.common import seeding
+from ifr.common.errors import UserError
 from ifr.common.hardware import computes_in_bfloat16
 from ifr.models import InterpretableFaceNet, build_model
 from ifr.profiles import Optimisation, Profile, Variant
 
 
 def fabric_precision(choice: str) -> str:
-    """Return Fabric's name of a precision: ``auto``, ``fp64``, ``fp32`` or ``bf16``.
-
-    Raises:
-        ValueError: for another name.
-    """
+    """Return Fabric's name of a precision: ``auto``, ``fp64``, ``fp32`` or ``bf16``."""
     known = {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
     known["auto"] = known["bf16" if computes_in_bfloat16() else "fp32"]
     if choice not in known:
-        raise ValueError(f"unknown precision {choice!r}: choose one of {', '.join(known)}")
+        raise UserError(f"unknown precision {choice!r}: choose one of {', '.join(known)}")
     return known[choice]
 
 
@@ -31,24 +29,20 @@ def make_fabric(
     """Return Lightning Fabric for the devices of this run.
 
     Args:
-        precision: of a profile.
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: how many, each with a process of its own that Fabric starts; None: those torchrun
             started, else one.
-
-    Raises:
-        ValueError: if there are not so many devices.
     """
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces bf16 each time
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces bf16 each time
     nodes, given = 1, os.environ.get("LOCAL_WORLD_SIZE")
     if given is not None:  # torchrun
         if devices not in (None, int(given)):
-            raise ValueError(f"torchrun started {given} processes here, {devices} are asked for")
+            raise UserError(f"torchrun started {given} processes here, {devices} are asked for")
         devices, nodes = int(given), int(os.environ["WORLD_SIZE"]) // int(given)
     devices = devices or 1
     cards = torch.cuda.device_count()
     if accelerator != "cpu" and cards and devices > cards:
-        raise ValueError(f"{devices} devices are asked for, this machine has {cards} GPUs")
+        raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
     return Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -60,17 +54,12 @@ def make_fabric(
 
 def network_settings(profile: Profile, variant: Variant, classes: int) -> dict:
     """Return the arguments of ``build_model`` for a variant: what a checkpoint needs to be read."""
-    network, settings = profile.network, profile.optimisation
-    return dict(
-        backbone=network.backbone,
-        layers=network.layers,
-        num_filters=network.filters,
-        width=network.width,
+    network, settings = asdict(profile.network), profile.optimisation
+    del network["input_size"]
+    return network | dict(
+        num_filters=network.pop("filters"),
         rate=variant.lmf_rate,
         num_classes=classes,
-        head=network.head,
-        margin=network.margin,
-        head_scale=network.head_scale,
         dropout=settings.dropout,
         feature_scale=settings.feature_scale,
     )
@@ -85,23 +74,25 @@ def build_network(
         return build_model(**network_settings(profile, variant, classes))
 
 
-def make_optimiser(model: torch.nn.Module, settings: Optimisation, steps: int):
+def make_optimiser(
+    model: torch.nn.Module, settings: Optimisation, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimiser and its schedule: AdamW on one cycle, or the paper's SGD.
 
     The paper trains by SGD at 1e-3, momentum 0.9, divided by 10 twice; we use AdamW with a
-    one-cycle rate where the time is short; set ``optimiser="sgd"`` to match.
+    one-cycle rate where the time is short; set ``optimiser="sgd"`` to match, with
+    ``weight_decay=0``, of which the paper says nothing.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    common = dict(lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     if settings.optimiser == "sgd":
-        optimiser = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=0.9, fused=True)
+        sgd = torch.optim.SGD(parameters, momentum=0.9, **common)
         milestones = [round(0.6 * steps), round(0.85 * steps)]
-        return optimiser, torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.1)
+        return sgd, torch.optim.lr_scheduler.MultiStepLR(sgd, milestones, gamma=0.1)
     if settings.optimiser != "adamw":
-        raise ValueError(f"unknown optimiser {settings.optimiser!r}: choose adamw or sgd")
-    optimiser = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+        raise UserError(f"unknown optimiser {settings.optimiser!r}: choose adamw or sgd")
+    adamw = torch.optim.AdamW(parameters, **common)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share
+        adamw, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share
     )
-    return optimiser, schedule
+    return adamw, schedule

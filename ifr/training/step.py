@@ -10,6 +10,8 @@ from ifr import losses
 from ifr.models import InterpretableFaceNet
 from ifr.profiles import Variant
 
+AllReduceMean = Callable[[torch.Tensor], torch.Tensor]
+
 
 def loss_parts(
     model: InterpretableFaceNet,
@@ -18,9 +20,9 @@ def loss_parts(
     variant: Variant,
     *,
     dropout_mask: torch.Tensor | None = None,
-    all_reduce_mean: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> dict[str, torch.Tensor]:
-    """Return the weighted loss terms of one batch; their sum is what is minimised.
+    all_reduce_mean: AllReduceMean | None = None,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return the weighted loss terms of one batch, whose sum is minimised, and the accuracy on it.
 
     Args:
         model: the network, in training mode.
@@ -31,36 +33,40 @@ def loss_parts(
         all_reduce_mean: averages over the processes that share the batch, for τ.
 
     Returns:
-        ``id`` (Eq. 3), ``id occluded`` (Eq. 5), ``filters`` (Eq. 1), ``response`` (Eq. 2) and
-        ``features`` (Eq. 4), those the variant has.
+        ``id`` (Eq. 3), ``features`` (Eq. 4), ``id occluded`` (Eq. 5), ``filters`` (Eq. 1) and
+        ``response`` (Eq. 2), those the variant has; and the share of clean faces whose largest
+        logit, as trained on, is their identity's.
     """
     weights, count = variant.weights, len(labels)
-    filtered = model.lmf_response(images)  # LMF(ψ(I)), (N or 2N, K, h, w)
-    features = filtered.float().mean(dim=(2, 3))  # f(I), (N or 2N, K)
+    features, response = model.features_and_response(images)  # f(I) and LMF(ψ(I))
     clean, occluded = features[:count], features[count:]
-    factors = (None, None) if dropout_mask is None else (dropout_mask[:count], dropout_mask[count:])
-    logits = model.classify(clean, labels, dropout_mask=factors[0])
+    masks = (None, None) if dropout_mask is None else (dropout_mask[:count], dropout_mask[count:])
+
+    logits = model.classify(clean, labels, dropout_mask=masks[0])
     parts = {"id": weights.identity * F.cross_entropy(logits, labels)}
-    mask = None
+    accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+
+    tau = torch.ones_like(clean[0], dtype=torch.bool)  # without FAD no element is masked
     if variant.feature:
         keep = variant.keep(features.shape[1])
-        mask = losses.feature_selection_mask(
+        tau = losses.feature_selection_mask(
             clean, occluded, keep=keep, all_reduce_mean=all_reduce_mean
         )
-        difference = losses.feature_activation_diversity(clean, occluded, mask)
+        difference = losses.feature_activation_diversity(clean, occluded, tau)
         parts["features"] = weights.features * difference
     if len(occluded):
-        kept = occluded if mask is None else occluded * mask
-        logits = model.classify(kept, labels, dropout_mask=factors[1])
-        parts["id occluded"] = weights.identity_occluded * F.cross_entropy(logits, labels)
+        identity = losses.masked_identity_loss(
+            lambda f: model.classify(f, labels, dropout_mask=masks[1]), occluded, tau, labels
+        )
+        parts["id occluded"] = weights.identity_occluded * identity
     if variant.spatial:
         filters = losses.filter_diversity(model.filters, form=weights.filter_form)
         parts["filters"] = weights.filters * filters
         # The released code adds the clean and the occluded branch: a mean over both, times two.
-        branches = len(features) / count
-        response = losses.response_diversity(filtered, form=weights.response_form)
-        parts["response"] = weights.response * branches * response
-    return parts
+        branches = len(features) // count
+        overlap = losses.response_diversity(response, form=weights.response_form)
+        parts["response"] = weights.response * branches * overlap
+    return parts, accuracy
 
 
 class TrainingStep(nn.Module):
@@ -75,15 +81,15 @@ class TrainingStep(nn.Module):
         self,
         model: InterpretableFaceNet,
         variant: Variant,
-        all_reduce_mean: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ):
+        all_reduce_mean: AllReduceMean | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.variant, self.all_reduce_mean = model, variant, all_reduce_mean
 
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, dropout_mask: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Return the loss terms of :func:`loss_parts`."""
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the loss terms and the accuracy of :func:`loss_parts`."""
         return loss_parts(
             self.model,
             images,

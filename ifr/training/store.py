@@ -1,24 +1,29 @@
 """Trained networks on disk: found by the content hash of all that decides their weights."""
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ifr.common import paths
+from ifr.common.errors import UserError
+from ifr.common.files import file_hash, value_hash, write_text, written_whole
 from ifr.datasets import FaceSet
 from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.profiles import PRETRAIN, Profile, Variant, get_variant
-from ifr.training.config import training_config, training_key
+from ifr.training.checkpoint import TrainingLog
+from ifr.training.config import training_config
 from ifr.training.loop import train
-from ifr.training.setup import build_network, make_fabric, network_settings
+from ifr.training.session import Session
+from ifr.training.setup import make_fabric, network_settings
+
+WEIGHTS, RECORD = "weights.safetensors", "training.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,43 @@ class Trained:
     seconds: float  # spent training, whenever that was
 
 
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that decides the weights of one network, and the folder that is named by its hash."""
+
+    variant: Variant
+    profile: Profile
+    data: FaceSet
+    seed: int = 0
+
+    @cached_property
+    def base(self) -> "Recipe | None":
+        """Of the common pretrained network that the others start from (Sec. 3.3)."""
+        return None if self.variant == PRETRAIN else replace(self, variant=PRETRAIN)
+
+    @cached_property
+    def config(self) -> dict:
+        """All that decides the weights, as plain values."""
+        start = self.base and self.base.key
+        return training_config(self.profile, self.variant, self.seed, self.data, start)
+
+    @cached_property
+    def key(self) -> str:
+        """The content hash of the configuration."""
+        return value_hash(self.config)[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where the network is kept."""
+        name = f"{self.profile.name}-{self.variant.name}"
+        return paths.models() / f"{name}-seed{self.seed}-{self.key}"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network was trained before."""
+        return (self.folder / RECORD).exists()
+
+
 def train_or_load(
     variant: str | Variant,
     profile: Profile,
@@ -45,62 +87,53 @@ def train_or_load(
 ) -> Trained:
     """Return the trained network of a variant: from disk when it was trained before, else train it.
 
-    A variant starts from the common pretrained base, which is trained or loaded first. The folder
-    is named by the content hash of all that decides the weights: data, network, optimisation,
-    losses, seed and code.
+    A variant starts from the common pretrained base, which is trained or loaded first.
 
     Args:
         variant: itself, or its name in ``ifr.profiles.VARIANTS``, or ``"pretrain"``.
         profile: the run size.
         data: training faces.
         seed: of everything random in training.
-        progress: show progress bars.
+        progress: show how far it is.
         fabric: launched already, where several devices are used.
-        deadline: on the monotonic clock, when training stops cleanly, to go on another time.
-
-    Raises:
-        Stopped: on Ctrl-C, or at the deadline.
+        deadline: on the monotonic clock, when training raises Stopped, to go on another time.
     """
-    if isinstance(variant, str):
-        variant = PRETRAIN if variant == PRETRAIN.name else get_variant(variant)
-    fabric = fabric or make_fabric(profile.optimisation.precision)
-    begin = dict(seed=seed, progress=progress, fabric=fabric, deadline=deadline)
-    start = start_key = None
-    if variant != PRETRAIN:
-        base = train_or_load(PRETRAIN, profile, data, **begin)
-        start, start_key = base.model.state_dict(), base.key
-    config = training_config(profile, variant, seed, data, start_key)
-    key = training_key(profile, variant, seed, data, start_key)
-    folder = paths.models() / f"{profile.name}-{variant.name}-seed{seed}-{key}"
-    weights, record = folder / "weights.safetensors", folder / "training.json"
-    classes = int(data.identity.max()) + 1
-    if record.exists():
-        return replace(_load(folder, build_network(profile, variant, classes, seed)), key=key)
+    recipe = Recipe(as_variant(variant), profile, data, seed)
+    return follow(recipe, Session(fabric, progress, deadline))
+
+
+def as_variant(variant: str | Variant) -> Variant:
+    """Return a variant by its name, or itself."""
+    if isinstance(variant, Variant):
+        return variant
+    return PRETRAIN if variant == PRETRAIN.name else get_variant(variant)
+
+
+def follow(recipe: Recipe, session: Session) -> Trained:
+    """Load the network of a recipe, or train it as a session says."""
+    folder = recipe.folder
+    if recipe.is_trained:
+        return _load(folder)
+    fabric = session.fabric or make_fabric(recipe.profile.optimisation.precision)
+    session = replace(session, fabric=fabric)
+    start = None if recipe.base is None else follow(recipe.base, session).model.state_dict()
     paths.require_writable(folder)
     checkpoint = folder / "checkpoint.pt"
-    model, done = train(
-        variant, profile, data, start=start, checkpoint=checkpoint, config=config, **begin
+    model, log = train(
+        recipe.variant,
+        recipe.profile,
+        recipe.data,
+        seed=recipe.seed,
+        start=start,
+        checkpoint=checkpoint,
+        config=recipe.config,
+        session=session,
     )
     if fabric.is_global_zero:
-        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        save_file(state, weights.with_suffix(".partial"))
-        os.replace(weights.with_suffix(".partial"), weights)
-        known = dict(
-            variant=variant.name,
-            key=key,
-            seed=seed,
-            seconds=done.seconds,
-            data=data.fingerprint,
-            start=start_key,
-            network=network_settings(profile, variant, classes),
-            input_size=profile.network.input_size,
-            history=done.history,
-        )
-        record.with_suffix(".partial").write_text(json.dumps(known))
-        os.replace(record.with_suffix(".partial"), record)
+        _save(recipe, model, log)
         checkpoint.unlink(missing_ok=True)
     fabric.barrier()
-    return Trained(model, pd.DataFrame(done.history), key, folder, False, done.seconds)
+    return Trained(model, pd.DataFrame(log.history), recipe.key, folder, False, log.seconds)
 
 
 def save_half(trained: Trained, path: Path) -> None:
@@ -109,48 +142,61 @@ def save_half(trained: Trained, path: Path) -> None:
     Weights become float16; vectors, such as the statistics of batch norm, stay float32, because
     they take no space and a small variance would be lost.
     """
-    state = {
-        name: (value.half() if value.ndim > 1 else value).contiguous()
-        for name, value in trained.model.state_dict().items()
-    }
-    record = (trained.folder / "training.json").read_text()
-    temporary = path.with_suffix(".partial")
-    save_file(state, temporary, metadata={"record": record})
-    os.replace(temporary, path)
+    kept = trained.model.state_dict().items()
+    state = {name: (value.half() if value.ndim > 1 else value).contiguous() for name, value in kept}
+    record = (trained.folder / RECORD).read_text(encoding="utf-8")
+    with written_whole(path) as temporary:
+        save_file(state, temporary, metadata={"record": record})
 
 
 def load_half(variant: str, profile: str) -> Trained:
-    """Return a network that is kept with the reference run of a profile, in float32.
-
-    Raises:
-        FileNotFoundError: if none is kept, naming those that are.
-    """
+    """Return a network that is kept with the reference run of a profile, in float32."""
     folder = paths.reference_weights(profile)
     path = folder / f"{variant}.safetensors"
     if not path.exists():
-        kept = ", ".join(sorted(found.stem for found in folder.glob("*.safetensors"))) or "none"
-        raise FileNotFoundError(
+        kept = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+        raise UserError(
             f"no {path}: of the reference run of profile {profile!r} these networks are kept: "
             f"{kept}; train this one with weights='trained'"
         )
-    key = f"reference-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     with safe_open(path, "pt") as file:
         record = json.loads(file.metadata()["record"])
-    model = build_model(**record["network"])
-    state = {name: value.to(_float(value)) for name, value in load_file(path).items()}
-    load_weights(model, state, source=str(path))
-    history = pd.DataFrame(record["history"])
+    stored = load_file(path).items()
+    state = {name: value.float() if value.is_floating_point() else value for name, value in stored}
+    key = f"reference-{file_hash(path)[:16]}"
     cache = paths.models() / f"{profile}-{variant}-{key}"
-    return Trained(model.eval(), history, key, cache, True, record["seconds"])
+    return _rebuild(record | dict(key=key), state, path, cache)
 
 
-def _float(value: torch.Tensor) -> torch.dtype:
-    return torch.float32 if value.is_floating_point() else value.dtype
+def _save(recipe: Recipe, model: InterpretableFaceNet, log: TrainingLog) -> None:
+    """Write the weights, and last the record that says they are there."""
+    classes = int(recipe.data.identity.max()) + 1
+    record = dict(
+        variant=recipe.variant.name,
+        key=recipe.key,
+        seed=recipe.seed,
+        seconds=log.seconds,
+        data=recipe.data.fingerprint,
+        start=recipe.base and recipe.base.key,
+        network=network_settings(recipe.profile, recipe.variant, classes),
+        input_size=recipe.profile.network.input_size,
+        history=log.history,
+    )
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with written_whole(recipe.folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
+    write_text(recipe.folder / RECORD, json.dumps(record))
 
 
-def _load(folder: Path, model: InterpretableFaceNet) -> Trained:
-    weights, record = folder / "weights.safetensors", folder / "training.json"
-    load_weights(model, load_file(weights), source=str(weights))
-    known = json.loads(record.read_text())
-    history = pd.DataFrame(known["history"])
-    return Trained(model.eval(), history, known["key"], folder, True, known["seconds"])
+def _load(folder: Path) -> Trained:
+    path = folder / WEIGHTS
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return _rebuild(record, load_file(path), path, folder)
+
+
+def _rebuild(record: dict, state: dict[str, torch.Tensor], source: Path, folder: Path) -> Trained:
+    with torch.random.fork_rng(devices=[]):  # drawn weights are replaced at once
+        model = build_model(**record["network"])
+    load_weights(model, state, source=str(source))
+    history = pd.DataFrame(record["history"])
+    return Trained(model.eval(), history, record["key"], folder, True, record["seconds"])

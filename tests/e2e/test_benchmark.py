@@ -1,36 +1,46 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
-from benchmark_training import PARTS, drawn_faces, matrix_peak, training_cost
+from benchmark import measured
+from benchmark_cases import CASES, Case, Settings
+from benchmark_training import PARTS, Trial, drawn_faces, matrix_peak
 
-from ifr.profiles import get_profile
-
-
-def test_the_cost_of_training_names_speed_shares_peak_and_memory():
-    cost = training_cost(get_profile("smoke"), batch=4, identities=30, repeats=2, accelerator="cpu")
-    assert cost.images == 8 and cost.classes == 30 and cost.seconds > 0
-    assert tuple(cost.shares) == PARTS and sum(cost.shares.values()) == pytest.approx(1)
-    assert all(share > 0 for share in cost.shares.values())
-    assert cost.memory > 1e8 and 0 < cost.flops / cost.seconds < cost.peak
-    for word in (
-        "images/s",
-        "4 pairs, 30 identities",
-        "x one with identity losses",
-        "TFLOP/s",
-        "warp",
-        "peak memory",
-    ):
-        assert word in str(cost)
+from ifr.common.paths import PACKAGE
+from ifr.profiles import get_profile, get_variant, resized
+from ifr.training import make_fabric
 
 
-def test_the_operations_counted_grow_with_the_batch_and_the_classes():
-    few = training_cost(get_profile("smoke"), batch=4, identities=30, repeats=1, accelerator="cpu")
-    more = training_cost(get_profile("smoke"), batch=8, identities=30, repeats=1, accelerator="cpu")
-    assert more.flops == pytest.approx(2 * few.flops, rel=0.02)
-    wide = training_cost(
-        get_profile("smoke"), batch=4, identities=10_030, repeats=1, accelerator="cpu"
-    )
+@pytest.fixture(scope="module")
+def trials():
+    fabric = make_fabric("fp32", accelerator="cpu")
+    fabric.launch()
+
+    def make(batch, identities):
+        profile = resized(get_profile("smoke"), batch=batch)
+        return Trial(profile, get_variant("full"), identities, fabric)
+
+    return make
+
+
+def test_a_step_is_taken_apart(trials):
+    trial = trials(4, 30)
+    trial.step()
+    shares = trial.shares(2)
+    assert tuple(shares) == PARTS and sum(shares.values()) == pytest.approx(1)
+    assert all(share > 0 for share in shares.values())
+    time, peak = trial.notes(1)
+    assert "warp" in time and "TFLOP/s" in peak
+
+
+def test_the_operations_counted_grow_with_the_batch_and_the_classes(trials):
+    few = trials(4, 30).flops()
+    assert trials(8, 30).flops() == pytest.approx(2 * few, rel=0.02)
     # Forward, gradient of the weights and of the features: 3 products of 2 NKC operations.
-    assert wide.flops - few.flops == pytest.approx(3 * 2 * 8 * 32 * 10_000, rel=0.02)
+    wide = trials(4, 10_030).flops()
+    assert wide - few == pytest.approx(3 * 2 * 8 * 32 * 10_000, rel=0.02)
 
 
 def test_drawn_faces_have_every_label_there_is_room_for():
@@ -41,3 +51,38 @@ def test_drawn_faces_have_every_label_there_is_room_for():
 
 def test_the_peak_is_positive():
     assert matrix_peak(torch.device("cpu"), torch.float32) > 1e8
+
+
+def test_a_case_runs_every_way_in_turns():
+    calls = []
+    case = Case(
+        "sums",
+        "a sum",
+        lambda: calls.append("ours"),
+        {"slowly": lambda: calls.append("slowly"), "by hand": lambda: calls.append("by hand")},
+        count=3,
+        turns=2,
+    )
+    rows = measured(case)
+    assert calls == ["ours", "slowly", "by hand"] * 3
+    assert [row.other for row in rows] == ["slowly", "by hand"]
+    assert all(row.ratio > 0 and row.rate > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["lmf", "mesh", "response", "alignment", "features"])
+def test_both_ways_of_a_case_run(name):
+    for case in CASES[name](Settings(get_profile("smoke"), None, 30, 40)):
+        case.ours()
+        for other in case.others.values():
+            other()
+
+
+def test_the_table_is_written_for_machines(tmp_path):
+    script, path = PACKAGE.parent / "scripts" / "benchmark.py", tmp_path / "speeds.json"
+    command = [sys.executable, str(script), "lmf", "--profile", "smoke", "--json", str(path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "sort and scatter" in printed
+    table = json.loads(path.read_text())
+    assert table["rows"][0]["case"] == "lmf" and table["machine"]["cores"] >= 1
+    wrong = subprocess.run([*command[:2], "speed"], capture_output=True, text=True)
+    assert wrong.returncode and "choose of lmf" in wrong.stderr

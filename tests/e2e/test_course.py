@@ -5,13 +5,20 @@ import shutil
 
 import nbformat
 import pytest
+from check_course import (
+    WRONG,
+    check,
+    grade_exercise,
+    grade_with_nbgrader,
+    read_mistake,
+    with_mistake,
+)
 
 from ifr.apps import course
 from ifr.cli.main import main as cli
 from ifr.common import paths
 
 ROOT = paths.PACKAGE.parent
-WRONG = ROOT / "tests" / "e2e" / "wrong_solutions"
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("[0-9][0-9]_*.ipynb"))
 NUMBERS = [path.name[:2] for path in EXERCISES]
 
@@ -41,14 +48,25 @@ def cells_of(path):
     return {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("number", NUMBERS)
-def test_every_submission_scores_what_it_must(number):
-    grades = list(course.check(WRONG, [number]))
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_every_submission_scores_what_it_must(path):
+    grades = grade_exercise(path, WRONG)
     assert not [str(grade) for grade in grades if grade.problem]
     assert grades[0].submission == "reference" and grades[0].points == grades[0].most > 0
     assert grades[1].submission == "untouched" and grades[1].points == 0
     assert len(grades) >= 4 and all(0 < g.points < g.most for g in grades[2:])
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_nbgrader_gives_the_same_points(path):
+    """Of the reference, the untouched release and the first wrong solution: a kernel each."""
+    there = {grade.submission: grade for grade in grade_with_nbgrader(path, WRONG, first)}
+    here = {grade.submission: grade for grade in grade_exercise(path, WRONG, first)}
+    assert len(there) == 3 and there == here
+
+
+def first(mistakes):
+    return mistakes[:1]
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
@@ -90,7 +108,7 @@ def test_an_exercise_that_does_not_grade_is_found_out(exercise):
     for cell in tests:
         cell.source = "### BEGIN HIDDEN TESTS\nassert True\n### END HIDDEN TESTS"
     nbformat.write(notebook, exercise)
-    grades = {grade.submission: grade for grade in course.check(WRONG)}
+    grades = {grade.submission: grade for grade in grade_exercise(exercise, WRONG)}
     assert not grades.pop("reference").problem
     assert grades.pop("untouched").problem == "must get no point"
     assert all("must lose test_" in grade.problem for grade in grades.values())
@@ -123,19 +141,19 @@ def test_a_wrong_solution_is_read_and_put_in_place(tmp_path):
     path.write_text(
         '"""Forgets."""\n# loses: test_a, test_b\nimport x\n\n# %% a\nA = 1\n\n# %% b\nB\n'
     )
-    mistake = course.read_mistake(path)
+    mistake = read_mistake(path)
     assert mistake.loses == {"test_a", "test_b"} and mistake.cells == {"a": "A = 1", "b": "B"}
     solved = nbformat.read(EXERCISES[0], as_version=4)
     with pytest.raises(ValueError, match="forgets: the exercise has no answer cell a, b"):
-        course.with_mistake(solved, mistake)
+        with_mistake(solved, mistake)
     path.write_text('"""Forgets."""\nA = 1\n')
     with pytest.raises(ValueError, match=r"forgets\.py is no wrong solution: expected a docstring"):
-        course.read_mistake(path)
+        read_mistake(path)
 
 
 def test_too_few_wrong_solutions_and_unknown_numbers_are_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(ValueError, match="has 0 wrong solutions"):
-        next(course.check(tmp_path, NUMBERS[:1]))
+        next(check(tmp_path, NUMBERS[:1]))
     monkeypatch.setattr("sys.argv", ["ifr", "course", "build", "77", "--to", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
         cli.main()

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from ifr.losses import feature_selection_mask
 from ifr.profiles import VARIANTS, get_profile, resized
-from ifr.training import Batcher, make_fabric, train
+from ifr.training import Batcher, Session, make_fabric, train
 from ifr.training.batches import RankShard
 
 STEPS = 20
+QUIET = Session(progress=False)
 PROFILE = resized(
     get_profile("smoke"),
     pretrain_steps=STEPS,
@@ -34,7 +35,7 @@ import torch
 from safetensors.torch import save_file
 from ifr.datasets import load_set
 from ifr.profiles import VARIANTS
-from ifr.training import make_fabric, train
+from ifr.training import Session, make_fabric, train
 sys.path.insert(0, sys.argv[4])
 from test_distributed import profile_of
 
@@ -43,7 +44,7 @@ profile = profile_of(sys.argv[2])
 fabric = make_fabric(profile.optimisation.precision, accelerator="cpu")
 fabric.launch()
 model, done = train(VARIANTS[sys.argv[2]], profile, load_set(Path(sys.argv[1])),
-                    progress=False, fabric=fabric)
+                    session=Session(fabric, progress=False))
 save_file({k: v.contiguous() for k, v in model.state_dict().items()},
           f"{sys.argv[3]}.rank{fabric.global_rank}")
 if fabric.is_global_zero:
@@ -95,8 +96,8 @@ def test_two_processes_train_the_network_of_one(smoke_sets, train_folder, tmp_pa
     here = os.path.dirname(__file__)
     done = torchrun(script, str(train_folder), name, str(tmp_path / "two"), here)
     assert done.returncode == 0, done.stderr[-3000:]
-    alone, progress = train(VARIANTS[name], profile_of(name), faces, progress=False)
-    start = train(VARIANTS[name], resized(profile_of(name), steps=1), faces, progress=False)[0]
+    alone, progress = train(VARIANTS[name], profile_of(name), faces, session=QUIET)
+    start = train(VARIANTS[name], resized(profile_of(name), steps=1), faces, session=QUIET)[0]
     two = [load_file(f"{tmp_path / 'two'}.rank{rank}") for rank in (0, 1)]
     moved = 0.0
     for key, value in alone.state_dict().items():
@@ -109,6 +110,43 @@ def test_two_processes_train_the_network_of_one(smoke_sets, train_folder, tmp_pa
     assert logged == pytest.approx(progress.history[-1]["id"], rel=1e-4)
 
 
+CLOCKS = """
+import sys, time
+from pathlib import Path
+import torch
+from ifr.common.errors import OutOfTime
+from ifr.datasets import load_set
+from ifr.profiles import VARIANTS
+from ifr.training import Session, make_fabric, train
+sys.path.insert(0, sys.argv[2])
+from test_distributed import profile_of
+
+torch.set_num_threads(1)
+fabric = make_fabric("fp32", accelerator="cpu")
+fabric.launch()
+late = fabric.global_rank == int(sys.argv[3])
+deadline = time.monotonic() + (-1.0 if late else 1000.0)
+session = Session(fabric, progress=False, deadline=deadline)
+try:
+    data = load_set(Path(sys.argv[1]))
+    _, log = train(VARIANTS["base"], profile_of("base"), data, session=session)
+    end = f"took {log.step}"
+except OutOfTime as stop:
+    end = f"stopped: {stop}"
+sys.stdout.write(f"rank {fabric.global_rank} {end}\\n")
+"""
+
+
+@pytest.mark.parametrize(("late", "ends"), [(0, "stopped: time is up"), (1, f"took {STEPS}")])
+def test_the_first_process_alone_watches_the_clock(train_folder, tmp_path, late, ends):
+    script = tmp_path / "clocks.py"
+    script.write_text(CLOCKS)
+    done = torchrun(script, str(train_folder), os.path.dirname(__file__), str(late))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all(f"rank {rank} {ends}" in done.stdout for rank in (0, 1)), done.stdout
+    assert late == 1 or done.stdout.count("step 10 of") == 2
+
+
 def test_the_mask_of_a_part_is_that_of_the_whole_batch():
     torch.manual_seed(0)
     clean, occluded = torch.randn(2, 8, 20)
@@ -117,7 +155,7 @@ def test_the_mask_of_a_part_is_that_of_the_whole_batch():
     for part in (slice(0, 4), slice(4, 8)):
         alone = feature_selection_mask(clean[part], occluded[part], keep=7)
         shared = feature_selection_mask(
-            clean[part], occluded[part], keep=7, across=lambda mean: difference.mean(dim=0)
+            clean[part], occluded[part], keep=7, all_reduce_mean=lambda mean: difference.mean(dim=0)
         )
         assert torch.equal(shared, whole) and not torch.equal(alone, whole)
 

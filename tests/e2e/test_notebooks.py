@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import pairwise
 
 import nbformat
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed
-from ifr.experiment.batch import WIDGET, check_parameters, execute, numbered_notebooks, reproduce
-from ifr.experiment.claims import CLAIMS
+from ifr.experiment.batch import numbered_notebooks, reproduce
+from ifr.experiment.claims import paper_claims
+from ifr.experiment.notebook import WIDGET, execute
+from ifr.experiment.results import records
 from ifr.experiment.run import start
+from ifr.experiment.verify import DIFFERS, verify
 from ifr.profiles import get_profile
 
 ALL = numbered_notebooks()
@@ -138,7 +141,7 @@ def test_rates_and_ranks_are_ordered_where_they_must_be(folder):
 
 def test_every_claim_has_a_row_and_all_but_the_second_backbone_are_tested(folder):
     table = pd.read_csv(folder / "claims.csv").set_index("id")
-    assert list(table.index) == [claim.id for claim in CLAIMS]
+    assert list(table.index) == paper_claims()["id"].tolist()
     assert set(table.index[table["verdict"] == "not tested here"]) == {"C15", "C16", "C26"}
     evidence = pd.concat(pd.read_csv(p) for p in (folder / "tables").glob("evidence_*.csv"))
     assert np.isfinite(evidence["value"]).all()
@@ -193,33 +196,28 @@ def test_a_second_run_keeps_everything_and_metrics_are_identical_when_forced(fol
     assert (table.read_bytes(), figure.read_bytes()) == bytes_before
 
 
-def test_an_unknown_parameter_is_refused(folder):
-    with pytest.raises(ValueError, match=r"has no parameter sede: it takes profile, seed"):
-        check_parameters(NOTEBOOKS[0], {"sede": 1})
-
-
-def test_a_failing_notebook_is_named_and_keeps_the_last_good_result(folder, tmp_path):
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    bad = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    source = 'profile = "smoke"\nseed = 0'
-    bad.cells = [
-        nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("raise RuntimeError('no face')"),
-    ]
-    path = tmp_path / NOTEBOOKS[0].name
-    nbformat.write(bad, path)
-    good = (folder / path.name).read_bytes()
-    with pytest.raises(NotebookFailed, match=r"RuntimeError: no face; open .*failed\.ipynb"):
-        execute(path, start("test", profile="smoke"), force=True)
-    assert (folder / path.name).read_bytes() == good
-    (folder / f"{path.stem}.failed.ipynb").unlink()
-
-
-def test_verify_agrees_with_itself_and_names_a_difference(folder):
-    from ifr.experiment.verify import verify
-
+def test_verify_agrees_with_itself_and_names_a_difference(folder, tmp_path):
     rows = verify(folder, folder)
-    assert len(rows) > 20 and all(row.ok for row in rows)
+    assert len(rows) > 20 and not [row for row in rows if row.outcome == DIFFERS]
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    table = pd.read_csv(other / "tables" / "figure_5.csv")
+    table["d_bar_pixels"] = table["d_bar_pixels"].to_numpy()[::-1]
+    table.to_csv(other / "tables" / "figure_5.csv", index=False)
+    verdicts = pd.read_csv(other / "claims.csv")
+    verdicts.loc[0, "verdict"] = {"holds": "does not hold"}.get(verdicts["verdict"][0], "holds")
+    verdicts.to_csv(other / "claims.csv", index=False)
+    named = [row.what for row in verify(other, folder) if row.outcome == DIFFERS]
+    assert "claim C01" in named and "figure_5 order of d̄" in named
+
+
+def test_every_file_of_the_run_is_recorded_by_one_notebook(folder):
+    written = [name for record in records(folder).values() for name in record["files"]]
+    assert len(written) == len(set(written))
+    here = {p.relative_to(folder).as_posix() for p in folder.glob("*/*.*")}
+    assert here | {"claims.csv"} == set(written)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["artefacts"]) == {*written, *(path.name for path in NOTEBOOKS)}
 
 
 def test_the_run_on_photographs_leaves_figures_tables_and_verdicts(photographs):
@@ -242,9 +240,9 @@ def test_the_claims_of_photographs_stand_beside_those_of_a_run(photographs, fold
 
     verdicts = pd.read_csv(folder / "claims.csv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "REAL", "nowhere")
+        patch.setattr(claims, "PHOTOGRAPHS", "nowhere")
         assert claims.on_photographs(verdicts) is None
-        patch.setattr(claims, "REAL", "photographs_smoke")
+        patch.setattr(claims, "PHOTOGRAPHS", "photographs_smoke")
         both = claims.on_photographs(verdicts)
     here = verdicts.set_index("id")["verdict"]
     real = pd.read_csv(photographs / "claims.csv").set_index("id")["verdict"]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ifr.common.errors import UserError
 from ifr.datasets.photographs import ensure_photographs, find_folders, lfw_test_pairs
 from ifr.profiles import PhotographsPlan
 
@@ -71,20 +72,20 @@ def test_only_the_largest_identities_are_taken_when_fewer_are_asked_for(photogra
 
 
 def test_a_wrong_folder_is_told_what_it_lacks(tmp_path, photographs_root):
-    with pytest.raises(FileNotFoundError, match="not a folder; set IFR_REAL_FACES"):
+    with pytest.raises(UserError, match="not a folder; set IFR_REAL_FACES"):
         find_folders(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match=r"lacks LFW: expected a folder lfw or lfw112"):
+    with pytest.raises(UserError, match=r"lacks LFW: expected a folder lfw or lfw112"):
         find_folders(tmp_path)
     lonely = tmp_path / "lonely"
     lonely.mkdir()
     (lonely / "lfw112").symlink_to(photographs_root / "lfw112")
     (lonely / "pairs.txt").write_bytes((photographs_root / "pairs.txt").read_bytes())
-    with pytest.raises(FileNotFoundError, match=r"lfw112_landmarks68\.npz is missing"):
+    with pytest.raises(UserError, match=r"lfw112_landmarks68\.npz is missing"):
         ensure_photographs(PhotographsPlan(), lonely, tmp_path / "cache", progress=False)
     landmarks = "lfw112_landmarks68.npz"
     (lonely / landmarks).write_bytes((photographs_root / landmarks).read_bytes())
     plan = PhotographsPlan(least_images=7)
-    with pytest.raises(FileNotFoundError, match=r"holds 0 identities to train on"):
+    with pytest.raises(UserError, match=r"holds 0 identities to train on"):
         ensure_photographs(plan, lonely, tmp_path / "cache", progress=False)
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from ifr import interpretation as it
+from ifr.evaluation import bootstrap_counts
+from ifr.landmarks import CROP_SIZE
 from ifr.mesh import FaceMesh
 
-MESH = FaceMesh.frontal(112).crop(offset=8, size=96)
+MESH = FaceMesh.frontal(CROP_SIZE)
 FRONT = MESH.landmarks
 
 
@@ -32,7 +34,7 @@ def random_peaks(people=4, shots=5, filters=6, seed=0):
 def test_on_the_frontal_face_a_peak_is_the_centre_of_its_cell(size):
     cells = [(5, 7), (size - 3, 2), (size // 2, size // 2)]
     peaks = it.peak_locations(spikes(cells, size), FRONT[None], MESH)
-    stride = 96 / size
+    stride = CROP_SIZE / size
     expected = [[(column + 0.5) * stride, (row + 0.5) * stride] for row, column in cells]
     np.testing.assert_allclose(peaks.positive[0], expected, atol=1e-9)
     np.testing.assert_allclose(peaks.positive_weight, 1)
@@ -65,17 +67,17 @@ def test_responses_that_cannot_be_placed_are_refused():
         it.peak_locations(spikes([(1, 1)]), FRONT[None], MESH, place="middle")
 
 
-@pytest.mark.parametrize("spread", ["deviation", "distance"])
-def test_average_location_and_spread_equal_a_plain_loop(spread):
+@pytest.mark.parametrize("kind", ["deviation", "distance"])
+def test_average_location_and_scatter_equal_a_plain_loop(kind):
     peaks, _ = random_peaks()
     places, weights = peaks.of("positive")
-    mean, scatter = it.average_locations(places, weights, spread=spread)
+    mean, scatter = it.average_locations(places, weights, scatter=kind)
     for k in range(places.shape[1]):
         rows = [n for n in range(len(places)) if not np.isnan(places[n, k]).any()]
         total = sum(weights[n, k] for n in rows)
         centre = sum(weights[n, k] * places[n, k] for n in rows) / total
         away = [np.hypot(*(places[n, k] - centre)) for n in rows]
-        power = 2 if spread == "deviation" else 1
+        power = 2 if kind == "deviation" else 1
         value = sum(weights[n, k] * d**power for n, d in zip(rows, away, strict=True)) / total
         np.testing.assert_allclose(mean[k], centre)
         assert scatter[k] == pytest.approx(value ** (1 / power))
@@ -99,15 +101,15 @@ def test_spreadness_of_points_on_a_circle_is_its_radius():
         it.spreadness(np.full((3, 2), np.nan))
 
 
-def test_a_bootstrap_that_draws_everyone_once_is_the_statistic_itself(monkeypatch):
+def test_the_bootstrap_is_the_statistic_of_people_drawn_as_often_as_they_are():
     peaks, identity = random_peaks()
-    monkeypatch.setattr(
-        "ifr.interpretation.bootstrap_counts", lambda people, n, seed: np.ones((n, people), int)
-    )
-    drawn = it.bootstrap_peaks(peaks, identity, resamples=2, seed=0)
-    found = it.peak_statistics(peaks)
-    np.testing.assert_allclose(drawn["dbar"], found["dbar"])
-    np.testing.assert_allclose(drawn["mean_spread"], found["mean_spread"])
+    draws = it.bootstrap_peaks(peaks, identity, resamples=5, seed=0)
+    for index, counts in enumerate(bootstrap_counts(4, 5, 0)):
+        again = it.peak_statistics(peaks[np.repeat(np.arange(len(identity)), counts[identity])])
+        np.testing.assert_allclose(draws["dbar"][index], again["dbar"])
+        np.testing.assert_allclose(draws["mean_scatter"][index], again["mean_scatter"])
+        centre = [it.centre_distance(again[f"{sign}_location"]) for sign in it.SIGNS]
+        np.testing.assert_allclose(draws["centre_distance"][index], np.mean(centre))
 
 
 def test_joined_and_sliced_peaks():
@@ -168,14 +170,6 @@ def test_consistency_of_a_filter_that_stays_and_one_that_moves():
     places[5:, 1, 0] = 70.0  # the second filter moves by 20 pixels with the group
     between, within = it.consistency(places, np.ones((10, 2)), groups)
     assert between == pytest.approx((0 + 10) / 2) and within == 0
-
-
-def test_peak_shift_inside_and_outside():
-    clean = np.zeros((2, 2, 2))
-    occluded = clean + np.array([[[3, 4], [0, 1]], [[3, 4], [np.nan, 0]]])
-    covered = np.array([[True, False], [True, False]])
-    assert it.peak_shift(clean, occluded, covered) == (5.0, 1.0)
-    assert np.isnan(it.peak_shift(clean, occluded, np.zeros((2, 2), bool))[0])
 
 
 def test_filters_of_a_part_look_at_it():

@@ -230,7 +230,11 @@ def test_fixed_boxes_lie_in_the_frame_on_their_part():
         ({"images": np.zeros((2, 3, 96, 96))}, TypeError, "floating tensor"),
         ({"images": torch.zeros(2, 3, 96, 80)}, ValueError, "square"),
         ({"images": torch.zeros(3, 96, 96)}, ValueError, r"\(N, C, H, H\)"),
-        ({"images": torch.zeros(3, 3, 96, 96)}, ValueError, "3 images but landmarks of 2"),
+        (
+            {"images": torch.zeros(3, 3, 96, 96)},
+            ValueError,
+            r"images \(3, 3, 96, 96\) and landmarks of 2",
+        ),
         ({"images": torch.zeros(2, 3, 24, 24)}, ValueError, "frame of the image"),
         ({"landmarks": torch.zeros(2, 5, 2)}, ValueError, "68, 2"),
         ({"landmarks": faces(2) * float("nan")}, ValueError, "NaN"),

@@ -2,7 +2,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from ifr.profiles import PROFILES, VARIANTS, Network, get_profile, get_variant
+from ifr.common.errors import UserError
+from ifr.profiles import PROFILES, RENAMED, VARIANTS, Network, get_profile, get_variant
 
 
 def test_the_papers_sizes():
@@ -33,6 +34,13 @@ def test_unknown_names_are_refused_with_the_known_ones():
         get_variant("sda")
     with pytest.raises(ValueError, match="got 50"):
         Network(input_size=50)
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_a_former_name_is_refused_with_the_new_one(name):
+    with pytest.raises(UserError, match=f"'{name}' is now called '{RENAMED[name]}'"):
+        get_profile(name)
+    assert name not in PROFILES and RENAMED[name] in PROFILES
 
 
 def test_profiles_cannot_be_changed():

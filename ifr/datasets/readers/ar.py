@@ -6,28 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ifr.datasets import FaceSet
+from ifr.common.errors import UserError
+from ifr.datasets.face_set import FaceSet
 from ifr.datasets.index import DatasetIndex, Issue
 from ifr.datasets.readers.folder import is_image
-from ifr.datasets.readers.images import Files, LazyImages
+from ifr.datasets.readers.images import Files, photograph_set
 
 NAME = re.compile(r"(?P<sex>[mw])-(?P<person>\d+)-(?P<shot>\d+)", re.IGNORECASE)
 SESSION_SHOTS = 13
 SHOTS = 2 * SESSION_SHOTS
 CONDITIONS = (
-    "neutral",
-    "smile",
-    "anger",
-    "scream",
-    "light left",
-    "light right",
-    "light both",
-    "sunglasses even",
-    "sunglasses left",
-    "sunglasses right",
-    "scarf even",
-    "scarf left",
-    "scarf right",
+    *("neutral", "smile", "anger", "scream", "light left", "light right", "light both"),
+    *(f"{what} {light}" for what in ("sunglasses", "scarf") for light in ("even", "left", "right")),
 )
 RAW = ".raw"
 
@@ -39,57 +29,47 @@ def read_ar(root: Path) -> DatasetIndex:
     expressions, 5 to 7 lights, 8 to 10 sunglasses and 11 to 13 a scarf. Which of the expressions
     and lights a number is follows AR's own list.
 
-    Args:
-        root: folder.
-
     Returns:
         Attributes ``file``, ``subject`` (``m-001``), ``shot``, ``session``, ``condition`` and
         ``occluder`` (``none``, ``sunglasses``, ``scarf``). ``counts``: images, identities,
         occluded, paper_subset (sunglasses or scarf in session 1).
-
-    Raises:
-        FileNotFoundError: if no file is named as AR's are.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; give the one with AR's images")
-    found, problems = _files(root)
-    if not found:
-        raise FileNotFoundError(
+        raise UserError(f"{root} is not a folder; give the one with AR's images")
+    shots, issues = _shots(root)
+    if not shots:
+        raise UserError(
             f"{root} holds no image named as AR's are: m-001-08.bmp, w-12-3.jpg and so on"
         )
-    keys = sorted(found)
-    subjects = np.array([subject for subject, _ in keys])
-    shots = np.array([shot for _, shot in keys], np.int64)
-    place = (shots - 1) % SESSION_SHOTS
-    conditions = np.array([CONDITIONS[k] for k in place])
-    worn = np.where(place < 7, "none", np.where(place < 10, "sunglasses", "scarf"))
-    people, identity = np.unique(subjects, return_inverse=True)
-    files = [found[key] for key in keys]
-    attributes = {
-        "file": np.array(files),
-        "subject": subjects,
-        "shot": shots,
-        "session": (shots - 1) // SESSION_SHOTS + 1,
-        "condition": conditions,
-        "occluder": worn,
-    }
-    faces = FaceSet(
-        "ar", LazyImages(Files(root, files)), identity.astype(np.int64), None, attributes
+    keys = sorted(shots)
+    files, subjects = [shots[key] for key in keys], [subject for subject, _ in keys]
+    shot = np.array([number for _, number in keys], np.int64)
+    conditions = np.array([CONDITIONS[(number - 1) % SESSION_SHOTS] for number in shot])
+    kind = np.char.partition(conditions, " ")[:, 0]
+    occluder = np.where(np.isin(kind, ("sunglasses", "scarf")), kind, "none")
+    faces = photograph_set(
+        "ar",
+        Files(root, files),
+        files,
+        subjects,
+        shot=shot,
+        session=(shot - 1) // SESSION_SHOTS + 1,
+        condition=conditions,
+        occluder=occluder,
     )
-    per_person = Counter(subjects.tolist())
-    problems += [
+    issues += [
         Issue("missing shots", subject, f"{SHOTS - count} of its {SHOTS} shots are not there")
-        for subject, count in sorted(per_person.items())
+        for subject, count in sorted(Counter(subjects).items())
         if count < SHOTS
     ]
     counts = dict(
         images=len(files),
-        identities=len(people),
-        occluded=int((worn != "none").sum()),
+        identities=len(set(subjects)),
+        occluded=int((occluder != "none").sum()),
         paper_subset=int(paper_subset(faces).sum()),
     )
-    return DatasetIndex(faces, counts, tuple(problems))
+    return DatasetIndex(faces, counts, tuple(issues))
 
 
 def paper_subset(faces: FaceSet) -> np.ndarray:
@@ -102,9 +82,10 @@ def paper_subset(faces: FaceSet) -> np.ndarray:
     return (shot >= 8) & (shot <= SESSION_SHOTS)
 
 
-def _files(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
+def _shots(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
     """Return the file of each (subject, shot), and what is wrong with the others."""
-    found, problems = {}, []
+    files: dict[tuple[str, int], str] = {}
+    issues = []
     for path in sorted(root.rglob("*")):
         if path.is_dir():
             continue
@@ -112,17 +93,16 @@ def _files(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
         match = NAME.fullmatch(path.stem)
         if match and path.suffix.lower() == RAW:
             impact = "not read: convert it from 768x576 raw RGB to .png first"
-            problems.append(Issue("raw image", relative, impact))
+            issues.append(Issue("raw image", relative, impact))
             continue
-        shot = int(match["shot"]) if match else 0
-        if not match or not is_image(path) or not 1 <= shot <= SHOTS:
-            problems.append(Issue("stray file", relative, "not read"))
+        if not match or not is_image(path) or not 1 <= int(match["shot"]) <= SHOTS:
+            issues.append(Issue("stray file", relative, "not read"))
             continue
-        key = (f"{match['sex'].lower()}-{int(match['person']):03d}", shot)
-        if key in found:
-            problems.append(Issue("duplicate", relative, f"the same shot as {found[key]}"))
+        key = (f"{match['sex'].lower()}-{int(match['person']):03d}", int(match["shot"]))
+        if key in files:
+            issues.append(Issue("duplicate", relative, f"the same shot as {files[key]}"))
         elif path.stat().st_size == 0:
-            problems.append(Issue("empty file", relative, f"{key[0]} has a shot less"))
+            issues.append(Issue("empty file", relative, f"{key[0]} has a shot less"))
         else:
-            found[key] = relative
-    return found, problems
+            files[key] = relative
+    return files, issues

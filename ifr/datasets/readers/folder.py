@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from ifr.datasets import FaceSet
+from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.readers.images import SUFFIXES, Files, LazyImages
+from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set
 
 LAYOUT = "expected one folder for each identity with its images: ROOT/identity/image.jpg"
 
 
 def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
-    """Read a folder of identities.
+    """Read a folder of identities, ``root/identity/image.jpg``.
 
     Args:
         root: holds one folder for each identity, which holds its images.
@@ -20,37 +18,29 @@ def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
 
     Returns:
         Faces in the order of identity and file name. What is no image, lies elsewhere or is empty
-        is a problem of the reading. ``counts``: images, identities.
-
-    Raises:
-        FileNotFoundError: if the folder is not there or holds no identity with an image.
+        is an issue. ``counts``: images, identities.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; {LAYOUT}")
-    files, subjects, problems, loose = [], [], [], 0
+        raise UserError(f"{root} is not a folder; {LAYOUT}")
+    files: list[str] = []
+    issues: list[Issue] = []
+    loose = 0
     for entry in sorted(root.iterdir(), key=lambda path: path.name):
-        if not entry.is_dir():
-            loose += is_image(entry)
-            impact = "none of its people is known" if is_image(entry) else "none"
-            problems.append(Issue("stray file", entry.name, impact))
+        if entry.is_dir():
+            files += _images_of(entry, root, issues)
             continue
-        found = _images_of(entry, root, problems)
-        files += found
-        subjects += [entry.name] * len(found)
+        loose += is_image(entry)
+        impact = "none of its people is known" if is_image(entry) else "none"
+        issues.append(Issue("stray file", entry.name, impact))
     if not files:
         seen = f"; {loose} images lie in {root} itself" if loose else ""
-        raise FileNotFoundError(f"{root} holds no identity with an image; {LAYOUT}{seen}")
-    people, identity = np.unique(subjects, return_inverse=True)
-    attributes = {"file": np.array(files), "subject": np.array(subjects)}
-    faces = FaceSet(
-        name or root.resolve().name,
-        LazyImages(Files(root, files)),
-        identity.astype(np.int64),
-        None,
-        attributes,
+        raise UserError(f"{root} holds no identity with an image; {LAYOUT}{seen}")
+    subjects = [file.partition("/")[0] for file in files]
+    faces = photograph_set(name or root.resolve().name, Files(root, files), files, subjects)
+    return DatasetIndex(
+        faces, dict(images=len(files), identities=len(set(subjects))), tuple(issues)
     )
-    return DatasetIndex(faces, dict(images=len(files), identities=len(people)), tuple(problems))
 
 
 def is_image(path: Path) -> bool:
@@ -58,19 +48,19 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _images_of(folder: Path, root: Path, problems: list[Issue]) -> list[str]:
+def _images_of(folder: Path, root: Path, issues: list[Issue]) -> list[str]:
     """Return the images of one identity relative to the root; note what else is there."""
-    found = []
+    files = []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         relative = path.relative_to(root).as_posix()
         if path.is_dir():
-            problems.append(Issue("folder in an identity", relative, "its files are not read"))
+            issues.append(Issue("folder in an identity", relative, "its files are not read"))
         elif not is_image(path):
-            problems.append(Issue("stray file", relative, "none"))
+            issues.append(Issue("stray file", relative, "none"))
         elif path.stat().st_size == 0:
-            problems.append(Issue("empty file", relative, f"{folder.name} has an image less"))
+            issues.append(Issue("empty file", relative, f"{folder.name} has an image less"))
         else:
-            found.append(relative)
-    if not found:
-        problems.append(Issue("identity without images", folder.name, "one identity less"))
-    return found
+            files.append(relative)
+    if not files:
+        issues.append(Issue("identity without images", folder.name, "one identity less"))
+    return files

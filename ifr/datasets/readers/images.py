@@ -3,35 +3,35 @@
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast, overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ifr.common.errors import UserError
+from ifr.datasets.face_set import FaceSet
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 64_000_000  # of one image; a larger one is taken for an accident or an attack
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(UserError):
     """An image that cannot be decoded; the message names it and says why."""
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode one image.
+    """Decode one image to (H, W, 3) uint8 RGB.
 
     Greyscale is repeated over the channels, CMYK and palettes are converted, 16 bits are scaled to
     8, transparency is laid on black, and the EXIF orientation is applied.
 
     Args:
-        data: the bytes of a JPEG, PNG, BMP, PPM, TIFF or WebP file.
-        name: what the error messages call it: a path, or a place in a record file.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+        data: the bytes of an image file.
+        name: what messages call it.
 
     Raises:
-        UnreadableImage: if the bytes are no image, are cut short or broken, or decode to more than
-            64 million pixels.
+        UnreadableImage: if the bytes are no image, are broken, or too many pixels.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -42,7 +42,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
                 )
             return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise UnreadableImage(f"{name}: {_what(data)}, not an image this can read") from None
+        what = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
+        raise UnreadableImage(f"{name}: {what}, not an image this can read") from None
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
@@ -59,45 +60,35 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def _what(data: bytes) -> str:
-    return f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
-
-
 class ImageSource(Protocol):
     """Where encoded images come from; must survive pickling, for worker processes."""
 
     def __len__(self) -> int: ...
 
+    def take(self, rows: np.ndarray) -> "ImageSource":
+        """Return some of the images, without holding the others."""
+
     def name(self, index: int) -> str:
         """Return what messages call an image: its path, or its place in a record file."""
-        ...
 
     def size(self, index: int) -> int:
         """Return the bytes of an image without reading them; 0 for one that is missing."""
-        ...
 
     def read(self, index: int) -> bytes:
-        """Return the encoded bytes of an image.
-
-        Raises:
-            UnreadableImage: if they cannot be read.
-        """
-        ...
+        """Return the encoded bytes of an image, or raise UnreadableImage."""
 
 
 class Files:
-    """Image files under one root, named by their path relative to it.
+    """Image files under one root, named by their paths relative to it, with forward slashes."""
 
-    Args:
-        root: folder.
-        files: paths relative to it, with forward slashes.
-    """
-
-    def __init__(self, root: Path, files: Sequence[str]):
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
         self.root, self.files = Path(root), list(files)
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def take(self, rows: np.ndarray) -> "Files":
+        return Files(self.root, [self.files[row] for row in rows])
 
     def name(self, index: int) -> str:
         return str(self.root / self.files[index])
@@ -118,55 +109,64 @@ class LazyImages:
 
     A number gives one decoded image, a slice, a mask or indices a smaller ``LazyImages`` that
     has decoded nothing, and ``np.asarray`` decodes all of them into (N, H, W, 3).
-
-    Args:
-        source: of the encoded images.
-        rows: (N,) which of them; None for all.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, source: ImageSource, rows: np.ndarray | None = None):
+    def __init__(self, source: ImageSource) -> None:
         self.source = source
-        self.rows = np.arange(len(source)) if rows is None else np.asarray(rows)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.source)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, H, W, 3) by the first image; the others may differ until they are aligned."""
         return (len(self), *(self[0].shape if len(self) else (0, 0, 3)))
 
-    def __getitem__(self, which):
+    @overload
+    def __getitem__(self, which: int | np.integer) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, which: slice | np.ndarray) -> "LazyImages": ...
+    def __getitem__(
+        self, which: int | np.integer | slice | np.ndarray
+    ) -> "np.ndarray | LazyImages":
+        rows = np.arange(len(self))[which]
         if isinstance(which, (int, np.integer)):
-            row = int(self.rows[which])
-            return decode_image(self.source.read(row), self.source.name(row))
-        return LazyImages(self.source, self.rows[which])
+            return decode_image(self.source.read(int(rows)), self.source.name(int(rows)))
+        return LazyImages(self.source.take(rows))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("images that are decoded when read cannot be had without a copy")
         if not len(self):
             return np.zeros((0, 0, 0, 3), dtype or np.uint8)
         first = self[0]
         result = np.empty((len(self), *first.shape), dtype or np.uint8)
-        result[0] = first
-        for index in range(1, len(self)):
-            image = self[index]
+        for row, image in enumerate(self):
             if image.shape != first.shape:
-                raise ValueError(
-                    f"{self.name(index)} is {image.shape[1]} x {image.shape[0]} pixels, "
-                    f"{self.name(0)} is {first.shape[1]} x {first.shape[0]}: images of several "
-                    "sizes make no array; align them with ifr data prepare"
+                raise UserError(
+                    f"{self.source.name(row)} is {image.shape[1]} x {image.shape[0]} pixels, "
+                    f"{self.source.name(0)} is {first.shape[1]} x {first.shape[0]}: images of "
+                    "several sizes make no array; align them with ifr data prepare"
                 )
-            result[index] = image
+            result[row] = image
         return result
 
-    def name(self, index: int) -> str:
-        """Return what messages call an image."""
-        return self.source.name(int(self.rows[index]))
+
+def photograph_set(
+    name: str,
+    source: ImageSource,
+    files: Sequence[str] | np.ndarray,
+    subjects: Sequence[str] | np.ndarray,
+    **attributes: np.ndarray,
+) -> FaceSet:
+    """Return images as a set; the sorted subjects, text or numbers, are its identities."""
+    identity = np.unique(subjects, return_inverse=True)[1].astype(np.int64)
+    known = {"file": np.array(files, dtype=str), "subject": np.array(subjects).astype(str)}
+    images = cast(np.ndarray, LazyImages(source))  # it has what readers of a FaceSet ask for
+    return FaceSet(name, images, identity, None, known | attributes)

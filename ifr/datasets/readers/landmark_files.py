@@ -1,13 +1,14 @@
 """Landmarks that come with photographs: ``.npz``, ``.csv`` or iBUG's ``.pts`` files."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from ifr.datasets import FaceSet
+from ifr.common.errors import UserError
+from ifr.datasets.face_set import FaceSet
 from ifr.datasets.readers.images import SUFFIXES
 from ifr.landmarks import NUM_LANDMARKS
 
@@ -42,26 +43,21 @@ def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
             first; those of ``.pts`` count the first pixel's centre as 1, as iBUG's do, and are
             moved by -0.5.
         faces: the set.
-
-    Raises:
-        FileNotFoundError: if the path is not there.
-        ValueError: naming the file and what is wrong with it: an array or column missing, another
-            shape, a name twice, a value that is no number, or no name that any image has.
     """
     path = Path(path)
     files = np.asarray(faces.attributes["file"]).astype(str)
     if path.is_dir():
         return _from_pts(path, files)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; give an .npz, a .csv, or a folder of .pts")
+        raise UserError(f"{path} is not there; give an .npz, a .csv, or a folder of .pts")
     readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.suffix not in readers:
-        raise ValueError(f"{path}: expected .npz, .csv, or a folder of .pts files")
+        raise UserError(f"{path}: expected .npz, .csv, or a folder of .pts files")
     names, points = readers[path.suffix](path)
     broken = ~np.isfinite(points).all(axis=(1, 2))
     if broken.any():
         first = names[np.flatnonzero(broken)[0]]
-        raise ValueError(
+        raise UserError(
             f"{path}: the landmarks of {int(broken.sum())} images are not finite, first {first}; "
             "leave out images without landmarks"
         )
@@ -69,27 +65,26 @@ def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
 
 
 def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray) -> GivenLandmarks:
-    repeated = pd.Index(names)[pd.Index(names).duplicated()]
-    if len(repeated):
-        raise ValueError(f"{path}: {len(repeated)} names come twice, first {repeated[0]}")
-    place = {name: row for row, name in enumerate(names.tolist())}
-    taken, stems = set(files.tolist()), {}
-    for name, row in place.items():
-        if name not in taken:
-            stems.setdefault(_stem(name), []).append(row)
-    only = {stem: found[0] for stem, found in stems.items() if len(found) == 1}
-    rows = np.array(
-        [place.get(name, only.get(_stem(name), -1)) for name in files.tolist()], dtype=np.int64
-    )
+    known = pd.Index(names)
+    if known.has_duplicates:
+        repeated = known[known.duplicated()]
+        raise UserError(f"{path}: {len(repeated)} names come twice, first {repeated[0]}")
+    rows = known.get_indexer(files)
+    # What is left is matched without suffixes, where only one name has that path.
+    left = np.setdiff1d(np.arange(len(names)), rows)
+    stems = pd.Series(left, [_stem(name) for name in names[left].tolist()], dtype=np.int64)
+    stems = stems[~stems.index.duplicated(keep=False)]
+    by_stem = stems.reindex([_stem(name) for name in files.tolist()], fill_value=-1).to_numpy()
+    rows = np.where(rows < 0, by_stem, rows)
     if len(files) and (rows < 0).all():
-        raise ValueError(
+        raise UserError(
             f"{path}: none of its {len(names)} names, such as {names[:1].tolist()}, is an image of "
             f"the set, such as {files[0]}; names are paths below the root of the images"
         )
-    found = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
-    found[rows >= 0] = points[rows[rows >= 0]]
+    matched = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
+    matched[rows >= 0] = points[rows[rows >= 0]]
     unused = np.setdiff1d(np.arange(len(names)), rows)
-    return GivenLandmarks(found, tuple(names[unused].tolist()), str(path))
+    return GivenLandmarks(matched, tuple(names[unused].tolist()), str(path))
 
 
 def _stem(name: str) -> str:
@@ -99,27 +94,23 @@ def _stem(name: str) -> str:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with open(path, "rb") as file:
-            archive = file.read(2) == b"PK"
-        if not archive:
-            raise BadZipFile("it is no .npz archive, as np.savez writes")
-        with np.load(path, allow_pickle=False) as stored:
+        with zipfile.ZipFile(path), np.load(path) as stored:
             absent = [name for name in ("names", "landmarks") if name not in stored]
             if absent:
-                raise ValueError(
+                raise UserError(
                     f"{path} lacks {' and '.join(absent)}: expected names (M,) and landmarks "
                     f"(M, 68, 2), found {', '.join(stored) or 'nothing'}"
                 )
             names, points = (_plain(path, stored, name) for name in ("names", "landmarks"))
-    except (OSError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as .npz, as np.savez writes ({error})") from None
     if names.ndim != 1 or points.shape != (len(names), NUM_LANDMARKS, 2):
-        raise ValueError(
+        raise UserError(
             f"{path}: names must be (M,) and landmarks (M, 68, 2), got {names.shape} and "
             f"{points.shape}"
         )
     if points.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: landmarks must be numbers, got {points.dtype}")
+        raise UserError(f"{path}: landmarks must be numbers, got {points.dtype}")
     return names.astype(str), points.astype(np.float32)
 
 
@@ -127,7 +118,7 @@ def _plain(path: Path, stored: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     try:
         return stored[name]
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"{path}: {name} is an array of Python objects, which is not read: it could run code; "
             "save text as np.array(names, dtype=str) and landmarks as float32"
         ) from None
@@ -137,52 +128,48 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         table = pd.read_csv(path, dtype={"file": str}, encoding="utf-8")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no table ({error})") from None
+        raise UserError(f"{path}: no table ({error})") from None
     absent = [name for name in ["file", *COLUMNS] if name not in table]
     if absent:
-        raise ValueError(
+        raise UserError(
             f"{path} lacks {len(absent)} columns, first {absent[0]}: expected file, x0, y0, ..., "
             "x67, y67"
         )
     try:
         points = table[COLUMNS].to_numpy(np.float32)
     except ValueError as error:
-        raise ValueError(f"{path}: a landmark is no number ({error})") from None
+        raise UserError(f"{path}: a landmark is no number ({error})") from None
     return table["file"].to_numpy(str), points.reshape(-1, NUM_LANDMARKS, 2)
 
 
 def _from_pts(root: Path, files: np.ndarray) -> GivenLandmarks:
     points = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
-    wanted = {}
+    rows: dict[str, list[int]] = {}
     for row, name in enumerate(files.tolist()):
-        wanted.setdefault(f"{_stem(name)}.pts", []).append(row)
+        rows.setdefault(f"{_stem(name)}.pts", []).append(row)
     unmatched, used = [], 0
     for path in sorted(root.rglob("*.pts")):
         name = path.relative_to(root).as_posix()
-        if name not in wanted:
+        if name not in rows:
             unmatched.append(name)
             continue
-        points[wanted[name]] = read_pts(path)
+        points[rows[name]] = read_pts(path)
         used += 1
     if not used:
-        raise ValueError(f"{root} holds no .pts file with the name of an image of the set")
+        raise UserError(f"{root} holds no .pts file with the name of an image of the set")
     return GivenLandmarks(points, tuple(unmatched), str(root))
 
 
 def read_pts(path: Path) -> np.ndarray:
-    """Return the 68 points of one iBUG file, (68, 2) float32, moved to continuous pixels.
-
-    Raises:
-        ValueError: if it is no such file, or has another number of points.
-    """
+    """Return the 68 points of one iBUG file, (68, 2) float32, moved to continuous pixels."""
     text = path.read_text(encoding="utf-8", errors="replace")
     start, end = text.find("{"), text.find("}")
     if start < 0 or end < start:
-        raise ValueError(f"{path}: expected 68 lines 'x y' between {{ and }}")
+        raise UserError(f"{path}: expected 68 lines 'x y' between {{ and }}")
     try:
         values = np.array(text[start + 1 : end].split(), np.float32)
     except ValueError as error:
-        raise ValueError(f"{path}: a landmark is no number ({error})") from None
+        raise UserError(f"{path}: a landmark is no number ({error})") from None
     if values.size != 2 * NUM_LANDMARKS or not np.isfinite(values).all():
-        raise ValueError(f"{path}: expected 68 points 'x y', got {values.size / 2:g}")
+        raise UserError(f"{path}: expected 68 points 'x y', got {values.size / 2:g}")
     return values.reshape(NUM_LANDMARKS, 2) - 0.5

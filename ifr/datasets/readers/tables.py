@@ -1,12 +1,13 @@
 """The tables of protocols: read fast, and refused by file and column when they are broken."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ifr.common.errors import UserError
 from ifr.datasets.readers.images import SUFFIXES
 
 
@@ -17,20 +18,16 @@ def read_table(path: Path, columns: Sequence[str], *, integers: Sequence[str] = 
         path: of the file.
         columns: that must be there.
         integers: those of them that hold a whole number in every line.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if a column is missing, or a value is not of its kind.
     """
-    require_file(path)
+    _require_file(path)
     try:
         table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no CSV table ({error})") from None
+        raise UserError(f"{path}: no CSV table ({error})") from None
     table.columns = [str(name).strip() for name in table.columns]
     absent = [name for name in columns if name not in table]
     if absent:
-        raise ValueError(
+        raise UserError(
             f"{path} lacks the column {absent[0]} ({len(absent)} missing); it has "
             f"{', '.join(table.columns[:6])} and {max(0, len(table.columns) - 6)} more"
         )
@@ -39,43 +36,39 @@ def read_table(path: Path, columns: Sequence[str], *, integers: Sequence[str] = 
         wrong = values.isna() | (values % 1 != 0)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(
+            raise UserError(
                 f"{path}, line {row + 2}: {name} must be a whole number, got {table[name][row]!r}"
             )
         table[name] = values.astype(np.int64)
     return table[list(columns)]
 
 
-def read_numbers(path: Path, names: Sequence[str], *, separator: str) -> pd.DataFrame:
-    """Read a table of whole numbers without header, such as fifteen million comparisons.
+def read_numbers(path: Path, kinds: Mapping[str, type], *, separator: str) -> pd.DataFrame:
+    """Read a table without header, such as fifteen million comparisons.
 
     Args:
         path: of the file.
-        names: of its columns.
+        kinds: the type of each column, by a name for it.
         separator: between them: ``","`` or white space, ``r"\\s+"``.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if a line has another number of fields or one is no whole number.
     """
-    require_file(path)
+    _require_file(path)
+    names, kinds = list(kinds), dict(kinds)
     try:
         return pd.read_csv(
-            path, header=None, names=list(names), dtype=np.int32, index_col=False, sep=separator
+            path, header=None, names=names, dtype=kinds, index_col=False, sep=separator
         )
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty") from None
+        raise UserError(f"{path} is empty") from None
     except (ValueError, OverflowError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected {len(names)} whole numbers a line ({', '.join(names)}) and no "
-            f"header: {error}"
+        raise UserError(
+            f"{path}: expected {len(names)} fields a line ({', '.join(names)}) and no header: "
+            f"{error}"
         ) from None
 
 
-def require_file(path: Path) -> None:
-    """Refuse a missing file by its name."""
+def _require_file(path: Path) -> None:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is missing")
+        raise UserError(f"{path} is missing")
 
 
 def numbers_or_nan(table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
@@ -85,42 +78,32 @@ def numbers_or_nan(table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     )
 
 
-class ImageFolders:
-    """Which images lie in folders, whatever the case and kind of their endings.
+def resolve_images(root: Path, names: Sequence[str]) -> np.ndarray:
+    """Return the path below the root of each named image that is there, ``""`` of others.
 
-    Args:
-        root: the files' names are relative to it.
+    A file with another ending than the one named is taken when its stem is the same; case does not
+    matter there.
     """
+    folders: dict[str, dict[str, str]] = {}
+    paths = []
+    for name in names:
+        folder, _, file = name.replace("\\", "/").rpartition("/")
+        if folder not in folders:
+            folders[folder] = _list_images(root / folder)
+        files = folders[folder]
+        hit = files.get(file) or files.get((file.rpartition(".")[0] or file).lower())
+        paths.append("" if hit is None else f"{folder}/{hit}" if folder else hit)
+    return np.array(paths, dtype=str)
 
-    def __init__(self, root: Path):
-        self.root = root
-        self.listed: dict[str, dict[str, str]] = {}
 
-    def resolve(self, names: Sequence[str]) -> np.ndarray:
-        """Return the path below the root of each named image that is there, ``""`` of others.
-
-        A file with another ending than the one named is taken when its stem is the same.
-        """
-        found = []
-        for name in names:
-            folder, _, file = name.replace("\\", "/").rpartition("/")
-            here = self._list(folder)
-            stem = file.rpartition(".")[0] or file
-            hit = here.get(file) or here.get(stem.lower())
-            found.append("" if hit is None else f"{folder}/{hit}" if folder else hit)
-        return np.array(found, dtype=str) if found else np.zeros(0, "U1")
-
-    def _list(self, folder: str) -> dict[str, str]:
-        if folder not in self.listed:
-            names: dict[str, str] = {}
-            place = self.root / folder
-            if place.is_dir():
-                with os.scandir(place) as entries:
-                    files = sorted(e.name for e in entries if e.is_file())
-                for file in files:
-                    stem, _, ending = file.rpartition(".")
-                    if f".{ending}".lower() in SUFFIXES:
-                        names.setdefault(stem.lower(), file)
-                names |= {file: file for file in files}
-            self.listed[folder] = names
-        return self.listed[folder]
+def _list_images(folder: Path) -> dict[str, str]:
+    """Return the files of a folder by name, and its images by lower-case stem, too."""
+    if not folder.is_dir():
+        return {}
+    files = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    stems: dict[str, str] = {}
+    for file in files:
+        stem, _, ending = file.rpartition(".")
+        if f".{ending}".lower() in SUFFIXES:
+            stems.setdefault(stem.lower(), file)
+    return stems | {file: file for file in files}

@@ -2,23 +2,19 @@
 
 import numpy as np
 
+from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.evaluation.metrics import equal_error_rate, normalised
 from ifr.evaluation.resampling import bootstrap_counts
+from ifr.evaluation.templates import score_pairs
 
 
 def draw_pairs(
     identity: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw pairs of one person and as many of two, without repetition.
+    """Draw pairs (2 M, 2) of images and the truth (2 M,): M of one person and M of two, none twice.
 
-    Args:
-        identity: (N,) of each image.
-        pairs: of each kind; fewer where there are not so many.
-        rng: a named stream.
-
-    Returns:
-        (2 M, 2) image indices, and (2 M,) bool.
+    M is ``pairs``, or what there is of the rarer kind.
     """
     first, second = np.triu_indices(len(identity), k=1)
     same = identity[first] == identity[second]
@@ -28,72 +24,40 @@ def draw_pairs(
     return np.stack([first[chosen], second[chosen]], axis=1), same[chosen]
 
 
-def eer_over_draws(
+def ar_protocol(
     features: np.ndarray, identity: np.ndarray, *, pairs: int = 6000, draws: int = 10, seed: int = 0
 ) -> np.ndarray:
-    """Return the equal error rate in percent of each draw of same and different pairs (Sec. 4.3).
+    """Return the equal error rate of cosines, in percent, of each draw of random pairs, (draws,).
 
-    Args:
-        features: (N, K) of the images with glasses or scarf.
-        identity: (N,).
-        pairs: of each kind a draw; the paper takes 6,000.
-        draws: the paper reports one.
-        seed: of the named stream.
+    The faces wear glasses or scarf, 810 in the paper. The paper reports one draw; we report the
+    mean of ten and their standard deviation.
     """
-    unit, rates = normalised(features), []
-    for draw in range(draws):
-        chosen, same = draw_pairs(identity, pairs, stream(seed, "protocol/ar pairs", draw))
-        scores = (unit[chosen[:, 0]] * unit[chosen[:, 1]]).sum(axis=1)
-        rates.append(100 * equal_error_rate(scores, same))
-    return np.array(rates)
+    features, identity = np.asarray(features), np.asarray(identity)
+    if features.ndim != 2 or identity.shape != (len(features),):
+        shapes = f"{features.shape} and {identity.shape}"
+        raise UserError(f"features must be (N, K) and identity (N,), got {shapes}")
+    people, images = np.unique(identity, return_counts=True)
+    if len(people) < 2 or images.max() < 2:
+        given = f"{len(people)} people with at most {images.max(initial=0)} images"
+        raise UserError(f"{given}: needed are two people, and two images of one")
+    drawn = (_scored_draw(features, identity, pairs, seed, draw) for draw in range(draws))
+    return np.array([100 * equal_error_rate(scores, same) for scores, same, _ in drawn])
 
 
 def bootstrap_eer(
     features: np.ndarray, identity: np.ndarray, *, pairs: int, resamples: int, seed: int = 0
 ) -> np.ndarray:
     """Return the equal error rate in percent for resampled test identities, (resamples,)."""
-    chosen, same = draw_pairs(identity, pairs, stream(seed, "protocol/ar pairs", 0))
-    unit = normalised(features)
-    scores = (unit[chosen[:, 0]] * unit[chosen[:, 1]]).sum(axis=1)
+    scores, same, chosen = _scored_draw(features, identity, pairs, seed, 0)
     counts = bootstrap_counts(int(identity.max()) + 1, resamples, seed)
-    one, two = counts[:, identity[chosen[:, 0]]], counts[:, identity[chosen[:, 1]]]
-    return 100 * equal_error_rate(scores, same, weights=np.where(same, one, one * two))
+    one, two = (counts[:, identity[side]] for side in chosen.T)
+    weights = np.where(same, one, one * two)
+    return 100 * np.asarray(equal_error_rate(scores, same, weights=weights))
 
 
-def ar_protocol(
-    features: np.ndarray, identity: np.ndarray, *, pairs: int = 6000, draws: int = 10, seed: int = 0
-) -> tuple[float, float, np.ndarray]:
-    """Return the equal error rate of cosines, in percent, over several draws of random pairs.
-
-    The paper reports one draw; we report the mean of ten and their standard deviation.
-
-    Args:
-        features: (N, K) of the images with glasses or scarf, 810 in the paper.
-        identity: (N,).
-        pairs: of each kind a draw, or all there are.
-        draws: how many.
-        seed: of the named stream.
-
-    Returns:
-        Mean, standard deviation (ddof 1, NaN for one draw), and (draws,) each.
-
-    Raises:
-        ValueError: for features and identities that do not fit, features that are not finite, or
-            images without a pair of one person or without a pair of two.
-    """
-    features, identity = np.asarray(features), np.asarray(identity)
-    if features.ndim != 2 or identity.shape != (len(features),) or draws < 1:
-        raise ValueError(
-            "features must be (N, K), identity (N,) and draws >= 1, got "
-            f"{features.shape}, {identity.shape} and {draws}"
-        )
-    if not np.isfinite(features).all():
-        raise ValueError("features hold values that are not finite")
-    people, images = np.unique(identity, return_counts=True)
-    if len(people) < 2 or images.max() < 2:
-        raise ValueError(
-            f"{len(people)} people with at most {images.max(initial=0)} images: needed are two "
-            "people, and two images of one"
-        )
-    rates = eer_over_draws(features, identity, pairs=pairs, draws=draws, seed=seed)
-    return float(rates.mean()), float(rates.std(ddof=1)) if draws > 1 else float("nan"), rates
+def _scored_draw(
+    features: np.ndarray, identity: np.ndarray, pairs: int, seed: int, draw: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores (P,), truth (P,) and images (P, 2) of one draw of pairs."""
+    chosen, same = draw_pairs(identity, pairs, stream(seed, "protocol/ar pairs", draw))
+    return score_pairs(normalised(features), chosen), same, chosen

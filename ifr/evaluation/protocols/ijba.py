@@ -1,22 +1,12 @@
 """The IJB-A protocol: verification and open-set identification of templates, ten splits."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
-from ifr.evaluation.metrics import FARS, MEASURES, RANKS, rank_accuracy, tars_at_fars
-from ifr.evaluation.templates import (
-    identification_scores,
-    occluded_only,
-    occluded_pairs,
-    verification_scores,
-)
-
-if TYPE_CHECKING:
-    from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
+from ifr.common.errors import UserError
+from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
+from ifr.evaluation.metrics import four_measures
+from ifr.evaluation.templates import identification_scores, occluded_pairs, verification_scores
 
 
 def ijba_protocol(
@@ -37,28 +27,13 @@ def ijba_protocol(
     The paper's natural occlusions are images with "at least one occluded area". With ``natural``
     verification and probe templates keep their occluded images alone; those left empty are dropped
     with their comparisons; gallery templates stay whole.
-
-    Args:
-        features: (N, K), one row an image, as the protocol counts them.
-        protocol: of ``ifr.datasets.readers.ijba``.
-        natural: take naturally occluded images alone.
-        score: ``"directional_min"``, ``"mean_cosine"`` or ``"media"``, see ``verification_scores``.
-        interpolate: ``"none"``, ``"nearest"`` or ``"linear"``, see ``tar_at_far``.
-
-    Returns:
-        One row a split: split, tar_01_percent, tar_001_percent, rank_1_percent, rank_5_percent,
-        genuine and impostor (comparisons), probes, probes_with_mate.
-
-    Raises:
-        ValueError: for features that are not finite or too few, or a split where no comparison of
-            a kind or no probe with a mate is left; the message names the split.
     """
     rows = []
     for split in protocol.splits:
         try:
             rows.append(_one_split(features, split, natural, score, interpolate))
-        except ValueError as error:
-            raise ValueError(f"IJB-A split {split.number}: {error}") from error
+        except UserError as error:
+            raise UserError(f"IJB-A split {split.number}: {error}") from error
     return pd.DataFrame(rows)
 
 
@@ -68,26 +43,13 @@ def _one_split(
     verify, pairs, same, probes = split.verify, split.pairs, split.same, split.probes
     if natural:
         verify, pairs, same = occluded_pairs(verify, pairs, same)
-        probes = occluded_only(probes)[0]
-    mates = int(np.isin(probes.subjects, split.gallery.subjects).sum())
-    genuine = int(same.sum())
-    impostor = len(same) - genuine
-    if min(genuine, impostor, mates) == 0:
-        kind = " of naturally occluded images" if natural else ""
-        raise ValueError(
-            f"{genuine} genuine and {impostor} impostor comparisons and {mates} probes with a mate"
-            f"{kind}; each needs at least one"
-        )
+        probes = probes.subset(probes.occluded)[0]
+    enrolled, genuine = split.gallery.subjects, int(same.sum())
+    mates = int(np.isin(probes.subjects, enrolled).sum())
     scores = verification_scores(features, verify, pairs, score=score)
-    tars = tars_at_fars(scores, same, FARS, interpolate=interpolate)
     similarity = identification_scores(features, probes, split.gallery, score=score)
-    ranks = [rank_accuracy(similarity, probes.subjects, split.gallery.subjects, k) for k in RANKS]
-    figures = zip(MEASURES, 100 * np.array([*tars, *ranks]), strict=True)
-    return dict(
-        split=split.number,
-        **dict(figures),
-        genuine=genuine,
-        impostor=impostor,
-        probes=len(probes.ids),
-        probes_with_mate=mates,
+    measures = four_measures(
+        scores, same, similarity, probes.subjects, enrolled, interpolate=interpolate
     )
+    counts = dict(genuine=genuine, impostor=len(same) - genuine, probes=len(probes))
+    return dict(split=split.number) | measures | counts | dict(probes_with_mate=mates)

@@ -9,6 +9,7 @@ from conftest import write_people
 from torch import nn
 
 from ifr.cli.main import main as cli
+from ifr.common.errors import UserError
 from ifr.datasets import FaceSet, load_set
 from ifr.datasets.check import check, nearest_release, read
 from ifr.datasets.index import DatasetIndex
@@ -16,14 +17,14 @@ from ifr.datasets.pairs import PairList
 from ifr.datasets.remap import ROW, on_prepared
 from ifr.datasets.templates import Templates
 from ifr.evaluation import embeddings
-from ifr.evaluation.protocols.run import run_protocol
+from ifr.evaluation.protocols.published import run_protocol
 
 
 def run_cli(monkeypatch, *arguments):
     """Run the command; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["ifr", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        cli()
     return stop.value.code or 0
 
 
@@ -43,18 +44,18 @@ def test_check_counts_and_lists_what_is_broken_with_its_cost(people):
     counts = found.counts.set_index("what")["found"]
     assert counts["images"] == 18 and counts["identities"] == 3
     assert found.decoded == 18 and found.release is None
-    broken = [p for p in found.problems if p.kind == "unreadable image"]
+    broken = [p for p in found.issues if p.kind == "unreadable image"]
     assert len(broken) == 1 and "Ana_0002.jpg" in broken[0].where
     assert broken[0].impact == "its identity is left with 5 images"
-    assert any("notes.txt" in p.where for p in found.problems)
+    assert any("notes.txt" in p.where for p in found.issues)
     kinds = found.summary().set_index("kind")["count"]
-    assert kinds["unreadable image"] == 1 and kinds.sum() == len(found.problems)
+    assert kinds["unreadable image"] == 1 and kinds.sum() == len(found.issues)
 
 
 def test_without_decoding_a_broken_image_is_not_found(people):
     found = check("folder", people, decode=False, progress=False)
     assert found.decoded is None
-    assert not any(p.kind == "unreadable image" for p in found.problems)
+    assert not any(p.kind == "unreadable image" for p in found.issues)
 
 
 def test_a_folder_is_compared_with_the_release_of_its_size():
@@ -88,13 +89,13 @@ def test_the_cost_of_a_broken_lfw_image_is_its_pairs(photographs_root, tmp_path)
     (root / "lfw112/templates_0/templates_0_0001.jpg").write_bytes(b"")
     (root / "lfw112/templates_0/templates_0_0002.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     found = check("lfw", root, progress=False)
-    costs = {p.kind: p.impact for p in found.problems if "templates_0_0002" in p.where}
+    costs = {p.kind: p.impact for p in found.issues if "templates_0_0002" in p.where}
     # 0001 is empty and left out with its two pairs; 0002 was in one of them and in one more.
     assert costs["unreadable image"] == "1 of 58 pairs cannot be formed"
 
 
 def test_an_unknown_format_or_place_is_refused(tmp_path, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="unknown format 'zip': choose one of folder, recordio"):
+    with pytest.raises(UserError, match="unknown format 'zip': choose one of folder, recordio"):
         read("zip", tmp_path)
     assert run_cli(monkeypatch, "data", "check", "folder", tmp_path / "absent") == 2
     assert "absent" in capsys.readouterr().err
@@ -131,9 +132,9 @@ def test_pairs_follow_their_images_and_lose_those_that_are_gone():
     left = on_prepared(pairs, prepared([5, 4, 1, 0, 2]))
     assert left.pairs.tolist() == [[3, 2], [1, 0]]
     assert left.same.tolist() == [True, True] and left.folds.tolist() == [0, 1]
-    with pytest.raises(ValueError, match="none of the pairs"):
+    with pytest.raises(UserError, match="none of the pairs"):
         on_prepared(pairs, prepared([0, 2, 4]))
-    with pytest.raises(ValueError, match="no attribute 'row'"):
+    with pytest.raises(UserError, match="no attribute 'row'"):
         on_prepared(pairs, FaceSet("q", np.zeros((1, 112, 112, 3), np.uint8), np.zeros(1), None))
 
 
@@ -190,7 +191,7 @@ def lfw_prepared(photographs_root, tmp_path, monkeypatch, capsys, smoke_home):
 
 def test_prepare_then_protocol_on_lfw(lfw_prepared, photographs_root, monkeypatch):
     network = embeddings.NetworkEmbedding("pixels", 96, Pixels().eval())
-    monkeypatch.setattr("ifr.evaluation.protocols.run.load_embedding", lambda path: network)
+    monkeypatch.setattr("ifr.evaluation.protocols.published.load_embedding", lambda path: network)
     faces = load_set(lfw_prepared)
     table = run_protocol("lfw", photographs_root, lfw_prepared, "pixels")
     assert table["over"].tolist() == ["10 folds"] and 0 <= table["value"][0] <= 100
@@ -208,7 +209,7 @@ def test_prepare_then_protocol_on_lfw(lfw_prepared, photographs_root, monkeypatc
 
 def test_protocol_refuses_what_the_set_does_not_have(lfw_prepared, photographs_root, tmp_path):
     def refused(match, name="lfw", **options):
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(UserError, match=match):
             run_protocol(name, photographs_root, lfw_prepared, tmp_path / "f.npz", **options)
 
     refused("no protocol for 'folder'", name="folder")

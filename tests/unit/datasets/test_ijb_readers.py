@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ifr.common.errors import UserError
+from ifr.datasets.readers.ijb import group_templates, index_pairs
 from ifr.datasets.readers.ijba import read_ijba
 from ifr.datasets.readers.ijbc import read_ijbc
-from ifr.datasets.templates import group_templates, place_pairs
 
 IJBA = [
     "TEMPLATE_ID",
@@ -113,7 +114,7 @@ def test_ijba_reads_both_trees(ijba, smoke_sets):
     assert reading.counts["identities"] == 3  # subject 3's one image is missing
     assert split.verify.ids.tolist() == [10, 11, 12]
     assert split.verify.subjects.tolist() == [1, 1, 2]
-    files = [faces.attributes["image"][row] for row in split.verify.rows_of(2)]
+    files = faces.attributes["image"][split.verify.rows[split.verify.starts[2] :]].tolist()
     assert files == ["frame/7_00100.png", "frame/7_00130.PNG"]
     assert len(set(split.verify.media[split.verify.starts[2] :].tolist())) == 1  # one video
     assert split.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
@@ -139,12 +140,12 @@ def test_the_rule_of_a_missing_flag_is_an_option(ijba):
     assert seen.occluded.tolist() == [False, True, False, False]
     assert hidden.occluded.tolist() == [False, True, False, True]
     assert read_ijba(ijba, missing_flag="occluded").counts["occluded"] == 2
-    with pytest.raises(ValueError, match="missing_flag must be visible or occluded, got 'maybe'"):
+    with pytest.raises(UserError, match="missing_flag must be visible or occluded, got 'maybe'"):
         read_ijba(ijba, missing_flag="maybe")
 
 
 def test_ijba_lists_gaps_with_their_cost(ijba):
-    problems = read_ijba(ijba).problems
+    problems = read_ijba(ijba).issues
     kinds = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
@@ -162,22 +163,22 @@ def test_broken_ijba_tables_are_refused_by_file_and_column(ijba, tmp_path):
     path = ijba / "IJB-A_11_sets/split2/verify_metadata_2.csv"
     good = pd.read_csv(path)
     good.drop(columns="EYES_VISIBLE").to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"verify_metadata_2\.csv lacks the column EYES_VISIBLE"):
+    with pytest.raises(UserError, match=r"verify_metadata_2\.csv lacks the column EYES_VISIBLE"):
         read_ijba(ijba)
     good.assign(TEMPLATE_ID=["a", 1, 2, 3, 4, 5]).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"_2\.csv, line 2: TEMPLATE_ID must be a whole number"):
+    with pytest.raises(UserError, match=r"_2\.csv, line 2: TEMPLATE_ID must be a whole number"):
         read_ijba(ijba)
     good.assign(SUBJECT_ID=[1, 1, 1, 2, 7, 3]).to_csv(path, index=False)
-    with pytest.raises(ValueError, match="template 12 is of subject 2 in one line and 7"):
+    with pytest.raises(UserError, match="template 12 is of subject 2 in one line and 7"):
         read_ijba(ijba)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"verify_metadata_2\.csv is missing"):
+    with pytest.raises(UserError, match=r"verify_metadata_2\.csv is missing"):
         read_ijba(ijba)
     good.to_csv(path, index=False)
     (path.parent / "verify_comparisons_2.csv").write_text("10,11\n10,eleven\n")
-    with pytest.raises(ValueError, match=r"verify_comparisons_2\.csv: expected 2 whole numbers"):
+    with pytest.raises(UserError, match=r"verify_comparisons_2\.csv: expected 2 fields a line"):
         read_ijba(ijba)
-    with pytest.raises(FileNotFoundError, match="holds no split"):
+    with pytest.raises(UserError, match="holds no split"):
         read_ijba(tmp_path)
 
 
@@ -255,7 +256,7 @@ def test_ijbc_in_nists_layout(ijbc):
     assert protocol.verify.occluded.tolist() == [False, False, True, False, True, True]
     assert len(faces) == 5 and reading.counts["occluded"] == 2
     assert reading.counts["templates"] == 4 and reading.counts["comparisons"] == 3
-    costs = {problem.kind: problem.impact for problem in reading.problems}
+    costs = {problem.kind: problem.impact for problem in reading.issues}
     assert costs["duplicate comparisons"] == "2 are counted once"
     assert costs["comparisons of unknown templates"] == "2 of 7 are left out"
     assert costs["template without images"].startswith("it is left out")
@@ -286,30 +287,31 @@ def test_ijbc_in_arcfaces_layout(arcface):
     points = reading.faces.attributes["five_points"]
     assert points[0].tolist() == [[40, 41], [42, 43], [44, 45], [46, 47], [48, 49]]
     assert np.isnan(points[3]).all()
-    kinds = {problem.kind for problem in reading.problems}
+    kinds = {problem.kind for problem in reading.issues}
     assert {"missing image", "no five points", "no subjects and no occlusion"} <= kinds
 
 
 def test_broken_ijbc_is_refused(arcface, ijbc, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"lacks .*G1_G2_matches\.csv and .*tid_mid"):
+    with pytest.raises(UserError, match=r"lacks .*G1_G2_matches\.csv and .*tid_mid"):
         read_ijbc(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="lacks meta"):
+    with pytest.raises(UserError, match="lacks meta"):
         read_ijbc(ijbc, layout="arcface")
-    with pytest.raises(ValueError, match="layout must be nist or arcface"):
+    with pytest.raises(UserError, match="layout must be nist or arcface"):
         read_ijbc(ijbc, layout="other")
     (arcface / "meta/ijbc_template_pair_label.txt").write_text("1 2 1\n1 3 2\n")
-    with pytest.raises(ValueError, match=r"pair_label\.txt, line 2: label must be 0 or 1, got 2"):
+    with pytest.raises(UserError, match=r"pair_label\.txt, line 2: label must be 0 or 1, got 2"):
         read_ijbc(arcface)
     path = ijbc / "protocols/ijbc_1N_probe_mixed.csv"
     pd.read_csv(path).drop(columns="OCC7").to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"probe_mixed\.csv lacks the column OCC7"):
+    with pytest.raises(UserError, match=r"probe_mixed\.csv lacks the column OCC7"):
         read_ijbc(ijbc)
 
 
 def test_pairs_are_placed_as_a_plain_loop_places_them():
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(200, 40, replace=False))
-    templates = group_templates(ids, ids, np.arange(40), np.arange(40), np.zeros(40, bool), "x")
+    lines = dict(TEMPLATE_ID=ids, SUBJECT_ID=ids, MEDIA_ID=ids, row=np.arange(40), occluded=False)
+    templates = group_templates(pd.DataFrame(lines), "x")
     first, second = rng.integers(0, 200, (2, 3000))
     first[:500], second[:500] = rng.choice(ids, (2, 500))
     seen, expected, kept = set(), [], []
@@ -319,7 +321,7 @@ def test_pairs_are_placed_as_a_plain_loop_places_them():
             seen.add(frozenset((a, b)))
             expected.append([place[a], place[b]])
             kept.append(k)
-    pairs, which, repeats = place_pairs(templates, first, second)
+    pairs, which, repeats = index_pairs(templates, first, second)
     assert pairs.tolist() == expected and which.tolist() == kept
     both = sum(a in place and b in place for a, b in zip(first, second, strict=True))
     assert repeats == both - len(expected)

@@ -9,6 +9,7 @@ import pytest
 from conftest import write_people
 from PIL import Image
 
+from ifr.common.errors import UserError
 from ifr.datasets.readers.bins import read_bin
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.images import UnreadableImage, decode_image
@@ -102,7 +103,7 @@ def test_a_folder_is_read_in_order_without_decoding(root, smoke_sets):
     (root / "Ana" / "Ana_0003.jpg").write_bytes(b"\xff\xd8 broken, but not read")
     reading = read_folder(root)
     faces = reading.faces
-    assert reading.counts == dict(images=12, identities=2) and reading.problems == ()
+    assert reading.counts == dict(images=12, identities=2) and reading.issues == ()
     assert faces.attributes["file"][0] == "Ana/Ana_0001.jpg"
     assert set(faces.attributes["subject"]) == {"Ana", "Zoë Ångström"}
     assert faces.identity.tolist() == [0] * 6 + [1] * 6 and faces.landmarks is None
@@ -120,7 +121,7 @@ def test_lazy_images_slice_stack_and_survive_pickling(root):
     again = pickle.loads(pickle.dumps(images))
     assert np.array_equal(again[5], images[5])
     Image.fromarray(picture()).save(root / "Ana" / "Ana_0001.jpg")
-    with pytest.raises(ValueError, match=r"Ana_0002\.jpg is 112 x 112 pixels, .*0001\.jpg is 30"):
+    with pytest.raises(UserError, match=r"Ana_0002\.jpg is 112 x 112 pixels, .*0001\.jpg is 30"):
         np.asarray(read_folder(root).faces.images[:3])
 
 
@@ -132,7 +133,7 @@ def test_what_is_no_image_is_a_problem_not_an_error(root):
     (root / "Ana" / "more").mkdir()
     (root / "Nobody").mkdir()
     reading = read_folder(root)
-    found = sorted((problem.kind, problem.where) for problem in reading.problems)
+    found = sorted((problem.kind, problem.where) for problem in reading.issues)
     assert found == [
         ("empty file", "Ana/empty.jpg"),
         ("folder in an identity", "Ana/more"),
@@ -145,9 +146,9 @@ def test_what_is_no_image_is_a_problem_not_an_error(root):
 
 
 def test_a_folder_of_another_layout_is_told_the_right_one(root, tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent is not a folder; expected one folder for"):
+    with pytest.raises(UserError, match="absent is not a folder; expected one folder for"):
         read_folder(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match=r"ROOT/identity/image\.jpg; 6 images lie in"):
+    with pytest.raises(UserError, match=r"ROOT/identity/image\.jpg; 6 images lie in"):
         read_folder(root / "Ana")
 
 
@@ -190,7 +191,7 @@ def test_records_with_both_forms_of_labels(tmp_path, pictures, smoke_sets, array
     write_records(tmp_path / "a b", [record([6, 8]), *images, *people])
     reading = read_recordio(tmp_path / "a b")
     faces = reading.faces
-    assert reading.counts == dict(images=5, identities=2) and reading.problems == ()
+    assert reading.counts == dict(images=5, identities=2) and reading.issues == ()
     assert faces.identity.tolist() == [0, 0, 1, 1, 1]
     assert faces.attributes["subject"].tolist() == [str(n) for n in labels]
     assert faces.attributes["file"].tolist() == ["1", "2", "3", "4", "5"]
@@ -216,7 +217,7 @@ def test_a_payload_that_holds_the_magic_is_joined_again(tmp_path, pictures):
 
 def test_a_difference_from_property_is_a_problem(tmp_path, pictures):
     write_records(tmp_path, [record(k, p) for k, p in enumerate(pictures)])
-    problem = read_recordio(tmp_path).problems[0]
+    problem = read_recordio(tmp_path).issues[0]
     assert problem.kind == "property differs" and "says 2 identities, 5" in problem.impact
 
 
@@ -225,7 +226,7 @@ def test_broken_records_are_refused_with_key_and_byte(tmp_path, pictures):
     rec, idx = tmp_path / "train.rec", tmp_path / "train.idx"
     data, index = rec.read_bytes(), idx.read_text()
 
-    def refused(match, error=ValueError):
+    def refused(match, error=UserError):
         with pytest.raises(error, match=match):
             read_recordio(tmp_path)
         rec.write_bytes(data)
@@ -244,15 +245,15 @@ def test_broken_records_are_refused_with_key_and_byte(tmp_path, pictures):
     write_records(tmp_path, [record(0.5, pictures[0])])
     refused(r"key 0: label 0.5 is no identity number")
     idx.unlink()
-    refused(r"train\.idx is missing: a set needs its \.rec and its \.idx", FileNotFoundError)
+    refused(r"train\.idx is missing: a set needs its \.rec and its \.idx")
     rec.unlink()
     idx.unlink()
-    refused("holds 0 .rec files, expected one", FileNotFoundError)
+    refused("holds 0 .rec files, expected one")
 
 
 def test_a_set_written_by_mxnet(real_faces):
     reading = read_recordio(real_faces / "formats")
-    assert reading.counts == dict(images=5, identities=2) and reading.problems == ()
+    assert reading.counts == dict(images=5, identities=2) and reading.issues == ()
     assert reading.faces.identity.tolist() == [0, 0, 0, 1, 1]
     assert reading.faces.images[0].ndim == 3
 
@@ -296,12 +297,12 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path,
     for content in ((Evil(), [True]), (hidden, [True]), ([*pictures[:1], Evil()], [True])):
         path = tmp_path / "evil.bin"
         path.write_bytes(pickle.dumps(content))
-        with pytest.raises(ValueError, match=r"evil\.bin: this pickle asks for \w+\.system, which"):
+        with pytest.raises(UserError, match=r"evil\.bin: this pickle asks for \w+\.system, which"):
             read_bin(path)
     assert not os.path.exists(EVIL)
     getter = b"\x80\x04c__builtin__\neval\n(X\x03\x00\x00\x001+1tR."
     path.write_bytes(getter)
-    with pytest.raises(ValueError, match=r"asks for (__builtin__|builtins)\.eval"):
+    with pytest.raises(UserError, match=r"asks for (__builtin__|builtins)\.eval"):
         read_bin(path)
 
 
@@ -310,7 +311,7 @@ def test_broken_bins_are_refused(tmp_path, pictures):
 
     def refused(data, match):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(UserError, match=match):
             read_bin(path)
 
     good = pickle.dumps((pictures[:4], [True, False]))
@@ -321,7 +322,7 @@ def test_broken_bins_are_refused(tmp_path, pictures):
     refused(pickle.dumps(([1, 2], [True])), "image 0 must be bytes or an array of uint8, got int")
     refused(pickle.dumps((pictures[:2], [7])), "a list of true and false")
     refused(pickle.dumps((5, [True])), "expected two lists, got a int")
-    with pytest.raises(FileNotFoundError, match=r"absent\.bin is not there"):
+    with pytest.raises(UserError, match=r"absent\.bin is not there"):
         read_bin(tmp_path / "absent.bin")
 
 
@@ -329,3 +330,15 @@ def test_a_bin_of_insightface(real_faces):
     reading = read_bin(real_faces / "formats" / "small_lfw.bin")
     assert reading.counts == dict(images=20, pairs=10)
     assert reading.faces.images[0].ndim == 3
+
+
+def test_some_images_of_a_source_keep_their_names_and_bytes(tmp_path, pictures, root):
+    write_records(tmp_path / "rec", [record(k % 2, p) for k, p in enumerate(pictures)])
+    (tmp_path / "a.bin").write_bytes(pickle.dumps(([*pictures, pictures[0]], [True] * 3)))
+    for index in (read_folder(root), read_recordio(tmp_path / "rec"), read_bin(tmp_path / "a.bin")):
+        source, rows = index.faces.images.source, np.array([4, 1])
+        some = pickle.loads(pickle.dumps(source.take(rows)))
+        assert len(some) == 2 and len(pickle.dumps(some)) < len(pickle.dumps(source)) + 200
+        for new, old in enumerate(rows):
+            assert some.name(new) == source.name(old) and some.size(new) == source.size(old)
+            assert some.read(new) == source.read(old)

@@ -5,15 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ifr.common import paths
+from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
-from ifr.evaluation import embeddings
-from ifr.evaluation.embeddings import NetworkEmbedding, embed, load_embedding, read_features
+from ifr.evaluation import random_rectangles, set_features
+from ifr.evaluation.embeddings import load_embedding, read_features
 from ifr.experiment.run import start
+from ifr.landmarks import CROP_OFFSET, CROP_SIZE, FACE_SIZE
 from ifr.models import IResNet50
-from ifr.models.inputs import to_network
+from ifr.models.inputs import center_crop
+
+CROP = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -23,50 +26,6 @@ def faces(smoke_sets):
     return FaceSet("t", found.images, found.identity, found.landmarks, {"file": names}, "t")
 
 
-class Blocks(nn.Module):
-    """Means of the four quarters of each channel: a feature that feels mirroring and occlusion."""
-
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
-
-    def forward(self, images):
-        return nn.functional.adaptive_avg_pool2d(images * self.one, 2).flatten(1)
-
-
-def quarters(images):
-    """The same in NumPy, of (N, 112, 112, 3) uint8."""
-    crop = np.asarray(images)[:, 8:104, 8:104].astype(np.float64) / 127.5 - 1
-    halves = crop.reshape(len(crop), 2, 48, 2, 48, 3).mean(axis=(2, 4))
-    return halves.transpose(0, 3, 1, 2).reshape(len(crop), -1)
-
-
-def test_embed_takes_the_centre_crop_and_adds_the_mirrored_face(faces):
-    network = NetworkEmbedding("quarters", 96, Blocks())
-    plain = embed(network, faces, batch=5)
-    assert np.allclose(plain, quarters(faces.images), atol=1e-5)
-    mirrored = quarters(np.asarray(faces.images)[:, :, ::-1])
-    assert np.allclose(embed(network, faces, mirror=True), plain + mirrored, atol=1e-5)
-
-
-def test_synthetic_occlusion_darkens_and_repeats_for_a_seed_whatever_the_batch(faces):
-    network = NetworkEmbedding("quarters", 96, Blocks())
-    plain = embed(network, faces)
-    one = embed(network, faces, occlusion="synthetic", batch=5)
-    assert np.allclose(one, embed(network, faces, occlusion="synthetic", batch=12), atol=1e-6)
-    assert (one <= plain + 1e-5).all() and (one.sum(axis=1) < plain.sum(axis=1) - 0.01).all()
-    assert not np.allclose(one, embed(network, faces, occlusion="synthetic", seed=1))
-
-
-def test_occlusion_without_landmarks_or_of_an_unknown_kind_is_refused(faces):
-    network = NetworkEmbedding("quarters", 96, Blocks())
-    bare = FaceSet("bare", faces.images, faces.identity, None)
-    with pytest.raises(ValueError, match="'bare' has no landmarks to warp an occlusion by"):
-        embed(network, bare, occlusion="synthetic")
-    with pytest.raises(ValueError, match="occlusion must be None or 'synthetic', got 'fog'"):
-        embed(network, faces, occlusion="fog")
-
-
 def test_a_checkpoint_gives_the_features_of_the_run_that_trained_it(smoke_sets):
     run = start("test", profile="smoke")
     run.progress = False
@@ -74,44 +33,48 @@ def test_a_checkpoint_gives_the_features_of_the_run_that_trained_it(smoke_sets):
     network = load_embedding(trained.folder)
     assert network.size == 48 and network.name == trained.folder.name
     own = run.features("full", "templates")
-    assert np.allclose(embed(network, run.data("templates")), own, atol=1e-4)
-    twins = embed(network, run.data("templates"), occlusion="synthetic", seed=run.seed)
-    assert np.allclose(twins, run.features("full", "templates", occlusion="synthetic"), atol=1e-4)
+    faces = run.data("templates")
+    assert np.allclose(set_features(network, faces), own, atol=1e-4)
+    occluded = set_features(network, faces, rectangles=random_rectangles(len(faces), run.seed))
+    own = run.features("full", "templates", occlusion="synthetic")
+    assert np.allclose(occluded, own, atol=1e-4)
 
 
 def test_what_is_no_embedding_is_refused_by_name(tmp_path, smoke_home):
-    with pytest.raises(FileNotFoundError, match=r"nothing is not there; give a folder"):
+    with pytest.raises(UserError, match=r"nothing is not there; give a folder"):
         load_embedding(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match=r"training\.json is missing: .* is no trained"):
+    with pytest.raises(UserError, match=r"training\.json is missing: .* is no trained"):
         load_embedding(tmp_path)
     (tmp_path / "training.json").write_text("{}")
-    with pytest.raises(ValueError, match="does not say which network it is of"):
+    with pytest.raises(UserError, match="does not say which network it is of"):
         load_embedding(tmp_path)
     text = tmp_path / "notes.txt"
     text.write_text("hello")
-    with pytest.raises(ValueError, match=r"notes\.txt: expected a folder of models/, an \.onnx"):
+    with pytest.raises(UserError, match=r"notes\.txt: expected a folder of models/, an \.onnx"):
         load_embedding(text)
 
 
 def test_an_arcface_backbone_is_read_with_its_head(tmp_path, faces):
     torch.manual_seed(0)
-    whole = IResNet50(head=True).eval()
+    whole = IResNet50(embedding_layers=True).eval()
     own = {"psi", "hypercolumn"}
     trunk = {k: v for k, v in whole.state_dict().items() if k.split(".")[0] not in own}
     torch.save(trunk, tmp_path / "backbone.pth")
     network = load_embedding(tmp_path / "backbone.pth")
     some = faces[:2]
-    images = to_network(torch.from_numpy(np.array(some.images)), torch.zeros(2, 2).long(), 112)
     with torch.no_grad():
-        expected = whole.embedding(images).numpy()
-    assert np.allclose(embed(network, some), expected, atol=1e-4) and expected.shape == (2, 512)
+        expected = whole.embedding(center_crop(some.images, FACE_SIZE)).numpy()
+    assert np.allclose(set_features(network, some), expected, atol=1e-4) and expected.shape == (
+        2,
+        512,
+    )
 
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-def write_onnx(path, *, batch="N", channels=3, size=96):
+def write_onnx(path, *, batch="N", channels=3, size=CROP_SIZE):
     """A model that averages each channel, made without PyTorch."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     node = helper.make_node("GlobalAveragePool", ["images"], ["features"])
@@ -130,17 +93,17 @@ def write_onnx(path, *, batch="N", channels=3, size=96):
 @pytest.mark.parametrize("batch", ["N", 1, 5])
 def test_an_onnx_model_is_run_whatever_batch_it_was_exported_for(tmp_path, faces, batch):
     network = load_embedding(write_onnx(tmp_path / "mean.onnx", batch=batch))
-    crop = np.asarray(faces.images)[:, 8:104, 8:104].astype(np.float64) / 127.5 - 1
-    assert network.size == 96 and network.name == "mean"
-    assert np.allclose(embed(network, faces), crop.mean(axis=(1, 2)), atol=1e-4)
+    crop = np.asarray(faces.images)[:, CROP, CROP].astype(np.float64) / 127.5 - 1
+    assert network.size == CROP_SIZE and network.name == "mean"
+    assert np.allclose(set_features(network, faces), crop.mean(axis=(1, 2)), atol=1e-4)
 
 
 def test_a_wrong_onnx_file_is_refused(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(ValueError, match=r"broken\.onnx: not an ONNX model"):
+    with pytest.raises(UserError, match=r"broken\.onnx: not an ONNX model"):
         load_embedding(tmp_path / "broken.onnx")
     grey = write_onnx(tmp_path / "grey.onnx", channels=1)
-    with pytest.raises(ValueError, match=r"expected one input \(N, 3, S, S\), found images"):
+    with pytest.raises(UserError, match=r"expected one input \(N, 3, S, S\), found images"):
         load_embedding(grey)
 
 
@@ -158,7 +121,7 @@ def test_wrong_features_are_refused_with_the_reason(tmp_path, faces):
 
     def refused(match, **arrays):
         np.savez(path, **arrays)
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(UserError, match=match):
             read_features(path, faces)
 
     refused(r"f\.npz lacks files: expected features", features=values)
@@ -175,7 +138,7 @@ def test_wrong_features_are_refused_with_the_reason(tmp_path, faces):
     broken[3, 2] = np.nan
     refused("features of 1 faces are NaN", features=broken, files=files)
     path.write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(ValueError, match=r"f\.npz: cannot be read"):
+    with pytest.raises(UserError, match=r"f\.npz: cannot be read"):
         read_features(path, faces)
 
 
@@ -184,5 +147,5 @@ def test_the_record_of_a_network_names_what_rebuilds_it(smoke_sets):
     run.progress = False
     facts = json.loads((run.trained("full").folder / "training.json").read_text())
     assert facts["network"]["num_filters"] == 32 and facts["input_size"] == 48
-    assert embeddings.load_embedding(run.trained("full").folder).name.startswith("smoke-full")
+    assert load_embedding(run.trained("full").folder).name.startswith("smoke-full")
     assert run.trained("full").folder.is_relative_to(paths.models())

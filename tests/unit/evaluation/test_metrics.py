@@ -2,31 +2,31 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import roc_curve
+from template_oracles import slow_tar
 
 from ifr.datasets import FaceSet
 from ifr.datasets.template_splits import template_splits
 from ifr.evaluation import (
     MEASURES,
+    ar_protocol,
     bootstrap_counts,
     bootstrap_eer,
     bootstrap_mean,
     bootstrap_templates,
     draw_pairs,
-    eer_over_draws,
     equal_error_rate,
     evaluate_templates,
-    extract_features,
     fold_interval,
     interval,
+    mate_ranks,
     rank_accuracy,
     rank_hits,
     roc,
+    shifted_bootstrap_interval,
     tar_at_far,
-    template_similarity,
+    tars_at_fars,
 )
-from ifr.models import build_model
 
 
 def scores_of(count=400, ties=False, seed=0):
@@ -148,29 +148,10 @@ def test_ranks_by_hand_with_ties_and_a_probe_without_a_mate():
     probes, gallery = np.array([0, 1, 2, 9]), np.array([0, 1, 2])
     assert rank_hits(similarity, probes, gallery, 1)[:3].tolist() == [1, 0, 0]  # a tie is a miss
     assert np.isnan(rank_hits(similarity, probes, gallery, 1)[3])
+    assert mate_ranks(similarity, probes, gallery)[:3].tolist() == [1, 2, 3]
     assert rank_accuracy(similarity, probes, gallery, 1) == pytest.approx(1 / 3)
     assert rank_accuracy(similarity, probes, gallery, 2) == pytest.approx(2 / 3)
     assert rank_accuracy(similarity, probes, gallery, 3) == 1.0
-
-
-def test_template_scores_equal_plain_loops(held_out):
-    _, features = held_out
-    probes, gallery = [np.array([0, 1]), np.array([12])], [np.array([3, 4, 5]), np.array([20, 21])]
-    mean = template_similarity(features, probes, gallery)
-    least = template_similarity(features, probes, gallery, score="directional_min")
-
-    def cosine(a, b):
-        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-
-    for i, p in enumerate(probes):
-        for j, g in enumerate(gallery):
-            expected = cosine(features[p].mean(axis=0), features[g].mean(axis=0))
-            assert mean[i, j] == pytest.approx(expected, abs=1e-5)
-            there = np.mean([min(1 - cosine(features[a], features[b]) for b in g) for a in p])
-            back = np.mean([min(1 - cosine(features[a], features[b]) for a in p) for b in g])
-            assert least[i, j] == pytest.approx(-(there + back) / 2, abs=1e-5)
-    with pytest.raises(ValueError, match="'max'"):
-        template_similarity(features, probes, gallery, score="max")
 
 
 @pytest.mark.parametrize("natural", [False, True])
@@ -218,7 +199,7 @@ def test_pairs_are_of_both_kinds_without_repetition():
 
 def test_error_rates_over_draws_and_over_people(held_out):
     faces, features = held_out
-    rates = eer_over_draws(features, faces.identity, pairs=100, draws=4)
+    rates = ar_protocol(features, faces.identity, pairs=100, draws=4)
     assert rates.shape == (4,) and (rates < 30).all()
     drawn = bootstrap_eer(features, faces.identity, pairs=100, resamples=30)
     assert drawn.shape == (30,) and interval(drawn)[0] <= rates.mean() <= interval(drawn)[1] + 5
@@ -237,19 +218,18 @@ def test_mean_over_resampled_people_equals_a_plain_loop():
         np.testing.assert_allclose(row, np.nanmean(repeated, axis=0))
 
 
+def test_a_shifted_interval_keeps_its_width_and_its_bounds():
+    samples = np.random.default_rng(0).normal(3, 1, 4000)
+    low, high = shifted_bootstrap_interval(samples, 1.0)
+    assert (low, high) == pytest.approx((1 - 1.96, 1 + 1.96), abs=0.15)
+    shares = np.array([96.0, 98, 99, 100])  # their mean is below the share measured
+    assert shifted_bootstrap_interval(shares, 99.5)[1] > 100
+    assert shifted_bootstrap_interval(shares, 99.5, bounds=(0, 100))[1] == 100
+
+
 def test_interval_holds_the_share_asked_for():
     low, high = interval(np.arange(1001.0), 0.9)
     assert (low, high) == pytest.approx((50, 950))
-
-
-def test_features_do_not_depend_on_the_batch_and_training_mode_is_refused():
-    model = build_model(num_filters=8, width=0.125, num_classes=3).eval()
-    images = torch.rand(5, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    whole = extract_features(model, images)
-    assert whole.shape == (5, 8) and whole.dtype == np.float32
-    np.testing.assert_allclose(extract_features(model, images, batch=2), whole, atol=1e-5)
-    with pytest.raises(ValueError, match="training mode"):
-        extract_features(model.train(), images)
 
 
 def test_an_interval_over_folds_is_that_of_students_t():
@@ -269,3 +249,31 @@ def test_a_resample_without_a_value_is_nan_and_not_zero():
     alone = np.isnan(drawn[:, 1])  # the first person twice, who has no second value
     assert 0 < alone.sum() < 200 and (drawn[alone, 0] == 1).all()
     assert set(drawn[~alone, 1]) == {5.0} and set(drawn[:, 0]) == {1.0, 2.0, 3.0}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_curve_with_many_ties_equals_brute_force(dtype):
+    rng = np.random.default_rng(1)
+    same = rng.random(3000) < 0.2
+    scores = rng.normal(same, 1).round(1).astype(dtype)
+    scores[:50] = 0.0
+    scores[50:60] = -0.0
+    far, tar, thresholds = roc(scores, same)
+    assert (np.diff(thresholds) < 0).all() and len(thresholds) == len(np.unique(scores)) + 1
+    for f, t, threshold in zip(far, tar, thresholds, strict=True):
+        assert f == np.mean(scores[~same] >= threshold)
+        assert t == np.mean(scores[same] >= threshold)
+    fars = (0.3, 0.01, 0.001)
+    found = tars_at_fars(scores, same, fars)
+    np.testing.assert_allclose(found, [slow_tar(scores, same, far) for far in fars])
+    for way in ("none", "nearest", "linear"):
+        each = [tar_at_far(scores, same, far, interpolate=way) for far in fars]
+        assert tars_at_fars(scores, same, fars, interpolate=way).tolist() == each
+
+
+def test_a_curve_leaves_the_scores_as_they_were():
+    scores, same = np.array([3.0, 1, 2], np.float32), np.array([True, False, True])
+    roc(scores, same)
+    assert scores.tolist() == [3, 1, 2]
+    with pytest.raises(ValueError, match="between 0 and 1, got -1"):
+        tars_at_fars(scores, same, (0.1, -1))

@@ -3,8 +3,9 @@ import re
 import pandas as pd
 import pytest
 
+from ifr.common.errors import UserError
 from ifr.experiment import claims
-from ifr.experiment.run import EVIDENCE_COLUMNS
+from ifr.experiment.results import EVIDENCE_COLUMNS
 
 
 def leave(folder, rows, number="07"):
@@ -14,8 +15,10 @@ def leave(folder, rows, number="07"):
 
 
 def test_ids_run_from_c01_to_c26():
-    assert [c.id for c in claims.CLAIMS] == [f"C{i:02d}" for i in range(1, 27)]
-    assert all(re.match(r"(Fig|Table|Sec)", c.place) for c in claims.CLAIMS)
+    table = claims.paper_claims()
+    assert table["id"].tolist() == [f"C{i:02d}" for i in range(1, 27)]
+    assert all(re.match(r"(Fig|Table|Sec)", place) for place in table["place"])
+    assert (table[["claim", "paper"]].map(len) > 3).all().all()
 
 
 def test_one_failing_figure_fails_the_claim_and_silence_is_not_tested(tmp_path):
@@ -44,8 +47,8 @@ def test_evidence_of_several_notebooks_is_merged(tmp_path):
 
 
 def test_missing_evidence_and_unknown_claims_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run the notebooks"):
+    with pytest.raises(UserError, match="run the notebooks"):
         claims.collect(tmp_path)
     leave(tmp_path, [("C99", "d", 9.0, 8.0, 10.0, True, "")])
-    with pytest.raises(ValueError, match="C99"):
+    with pytest.raises(UserError, match="C99"):
         claims.collect(tmp_path)

@@ -1,11 +1,15 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ifr.common import paths
+from ifr.common.errors import UserError
+from ifr.datasets import FaceSet
 from ifr.experiment.run import Run, show_source, start
+from ifr.profiles import get_variant
 from ifr.training import save_half
 
 
@@ -30,6 +34,22 @@ def test_features_are_cached_by_network_data_and_occlusion(run):
     assert (boxed != clean).any() and (random != boxed).any()
     kept = list(run.trained("base").folder.glob("features/*.npy"))
     assert len(kept) >= 4 and not list(run.folder.rglob("*.partial"))
+
+
+def test_sets_without_a_fingerprint_share_no_cached_features(run):
+    faces = run.data("ar")[:6]
+    one, two = (
+        FaceSet("made here", faces.images[rows], faces.identity[rows], faces.landmarks[rows])
+        for rows in (slice(0, 3), slice(3, 6))
+    )
+    assert (run.features("base", one) != run.features("base", two)).any()
+    assert (run.features("base", one[:2]) != run.features("base", two[:2])).any()
+
+
+def test_variants_that_share_a_name_are_different_networks(run):
+    other = replace(get_variant("base"), title="Another")
+    assert run.trained("base") is run.trained(get_variant("base"))
+    assert run.trained(other) is not run.trained("base")
 
 
 def test_points_and_images_agree(run):
@@ -80,9 +100,9 @@ def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
         assert (cosine > 0.999).all() and (found != whole).any()
         assert kept.history("base").equals(trained.history("base"))
         assert "base: kept with the reference run" in capsys.readouterr().out
-        assert kept.having(("base", "full")) == ["base"]
-        assert trained.having(("base", "pretrain", "full")) == ["base", "full"]
-        with pytest.raises(FileNotFoundError, match=r"these networks are kept: base"):
+        assert kept.available_variants(("base", "full")) == ["base"]
+        assert trained.available_variants(("base", "pretrain", "full")) == ["base", "full"]
+        with pytest.raises(UserError, match=r"these networks are kept: base"):
             kept.model("full")
         assert not list(folder.glob("*.partial"))
     finally:

@@ -24,7 +24,7 @@ def test_every_combination_changes_what_it_names_and_nothing_else():
     ("texts", "message"),
     [
         (["gamma=1"], "cannot sweep 'gamma=1': expected NAME=VALUE"),
-        (["filter_form=1"], "cannot sweep"),
+        (["filter_form=1"], "filter_form must be paper or released"),
         (["features"], "not numbers"),
         (["features=a,b"], "not numbers"),
         (["features=-1"], "not negative"),
@@ -36,6 +36,14 @@ def test_every_combination_changes_what_it_names_and_nothing_else():
 def test_wrong_axes_are_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         sweep.parse_axes(texts)
+
+
+def test_the_form_of_a_loss_is_an_axis_like_any_other():
+    axes = sweep.parse_axes(["filter_form=paper,released", "response_form=paper", "filters=1"])
+    (_, first), (_, second) = sweep.settings_of(get_variant("full"), axes)
+    assert (first.weights.filter_form, second.weights.filter_form) == ("paper", "released")
+    assert first.weights.response_form == "paper" and first.weights.filters == 1.0
+    assert first.name == "full_filter_form=paper_response_form=paper_filters=1"
 
 
 def test_a_sweep_leaves_runs_and_a_table_and_goes_on_after_a_stop(smoke_sets):

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from ifr.common.errors import UserError
 from ifr.faces import (
     EXPRESSIONS,
     LIGHTINGS,
@@ -21,7 +23,8 @@ from ifr.faces import (
 from ifr.faces.camera import exposure_gain
 from ifr.faces.geometry import rotation
 from ifr.faces.head_model import load_head
-from ifr.faces.raster import blend, compiled, rasterise, vertex_normals
+from ifr.faces.kernels import compiled
+from ifr.faces.raster import blend, rasterise, vertex_normals, z_buffer
 from ifr.faces.shot import Camera
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points
 
@@ -59,12 +62,12 @@ def test_twins_differ_only_inside_the_occluder_and_its_shadow(people):
             clean = render(identity, draw_shot(seed, number))
             assert not clean.occluder_mask.any() and not clean.shadow_mask.any()
             for occluder in OCCLUDERS[1:]:
-                worn = render(identity, draw_shot(seed, number, occluder=occluder))
-                outside = ~(worn.occluder_mask | worn.shadow_mask)
-                difference = np.abs(worn.image.astype(int) - clean.image).max(2)
+                covered = render(identity, draw_shot(seed, number, occluder=occluder))
+                outside = ~(covered.occluder_mask | covered.shadow_mask)
+                difference = np.abs(covered.image.astype(int) - clean.image).max(2)
                 assert (difference[outside] <= 2).mean() >= 0.97, (seed, number, occluder)
-                np.testing.assert_array_equal(worn.landmarks, clean.landmarks)
-                assert not (worn.visible & ~clean.visible).any()
+                np.testing.assert_array_equal(covered.landmarks, clean.landmarks)
+                assert not (covered.visible & ~clean.visible).any()
 
 
 @pytest.mark.parametrize("occluder", OCCLUDERS[1:])
@@ -160,7 +163,7 @@ def test_each_attribute_has_its_own_stream():
     assert plain.pitch == fixed.pitch and plain.roll == fixed.roll
     occluded = draw_shot(9, 3, occluder="hand")
     assert (plain.yaw, plain.units, plain.gaze) == (occluded.yaw, occluded.units, occluded.gaze)
-    np.testing.assert_array_equal(plain.light.intensities, occluded.light.intensities)
+    np.testing.assert_array_equal(plain.lights.intensities, occluded.lights.intensities)
 
 
 def test_yaw_modes_keep_to_their_ranges():
@@ -173,14 +176,14 @@ def test_yaw_modes_keep_to_their_ranges():
 
 def test_exposure_follows_lights_and_albedo_only(people):
     identity = people[SEEDS[0]]
-    camera = Camera(0.0, (1.0, 1.0, 1.0), 2.2, 0.0, 0, 0.0, 0)
-    light = draw_shot(identity.seed, 0).light
+    camera = Camera()
+    lights = draw_shot(identity.seed, 0).lights
     gains = [
-        exposure_gain(draw_shot(identity.seed, 0, occluder=o).light, identity, camera)
+        exposure_gain(draw_shot(identity.seed, 0, occluder=o).lights, identity, camera)
         for o in OCCLUDERS
     ]
     for gain in gains:
-        np.testing.assert_array_equal(gain, exposure_gain(light, identity, camera))
+        np.testing.assert_array_equal(gain, exposure_gain(lights, identity, camera))
     for seed, person in people.items():
         for lighting in LIGHTINGS[1:]:
             image = render(person, draw_shot(seed, 0, yaw=0.0, lighting=lighting, plain=True)).image
@@ -206,9 +209,8 @@ def test_rasteriser_against_a_plain_loop():
     rng = np.random.default_rng(0)
     points = (rng.random((9, 3)) * 20).astype(np.float32)
     triangles = np.arange(9, dtype=np.int32).reshape(3, 3)
-    depth, face = np.full((20, 20), -1e30, np.float32), np.full((20, 20), -1, np.int32)
-    bary = np.zeros((20, 20, 2), np.float32)
-    rasterise(points, triangles, 0, 0, depth, face, bary)
+    buffer = z_buffer(20)
+    rasterise(points, triangles, buffer)
     for i in range(20):
         for j in range(20):
             best, near = -1, -1e30
@@ -223,7 +225,7 @@ def test_rasteriser_against_a_plain_loop():
                 if weights @ corners[:, 2] > near:
                     best, near = t, weights @ corners[:, 2]
             if best is not None:
-                assert face[i, j] == best
+                assert buffer.face[i, j] == best
 
 
 def test_blend_and_normals_on_small_meshes():
@@ -232,8 +234,7 @@ def test_blend_and_normals_on_small_meshes():
     blend(out, basis, np.array([0.5, 0.1], np.float32), np.array([2, 0], np.float32))
     np.testing.assert_allclose(out, [[2, 3, 4]])
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
-    normals = np.empty_like(square)
-    vertex_normals(square, np.array([[0, 1, 2], [0, 2, 3]], np.int32), normals)
+    normals = vertex_normals(square, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
     np.testing.assert_allclose(normals, np.tile([0, 0, 1.0], (4, 1)), atol=1e-6)
     turn = rotation(30, 10, -5)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-6)
@@ -252,16 +253,16 @@ def test_the_packaged_head_is_whole():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: build_identity(-1), ValueError, "seed must be >= 0"),
+        (lambda: build_identity(-1), UserError, "seed must be >= 0"),
         (lambda: build_identity(1.5), TypeError, "seed must be an integer"),
-        (lambda: draw_shot(1, -2), ValueError, "shot must be >= 0"),
-        (lambda: draw_shot(-1, 0), ValueError, "identity_seed must be >= 0"),
-        (lambda: draw_shot(1, 0, occluder="veil"), ValueError, "sunglasses, eyeglasses"),
-        (lambda: draw_shot(1, 0, yaw="sideways"), ValueError, "mixed, frontal, wide"),
-        (lambda: draw_shot(1, 0, yaw=80.0), ValueError, "-60..60"),
-        (lambda: draw_shot(1, 0, expression="bored"), ValueError, "neutral"),
-        (lambda: draw_shot(1, 0, lighting="disco"), ValueError, "even"),
-        (lambda: contact_sheet([], 3), ValueError, "images"),
+        (lambda: draw_shot(1, -2), UserError, "shot must be >= 0"),
+        (lambda: draw_shot(-1, 0), UserError, "identity_seed must be >= 0"),
+        (lambda: draw_shot(1, 0, occluder="veil"), UserError, "sunglasses, eyeglasses"),
+        (lambda: draw_shot(1, 0, yaw="sideways"), UserError, "mixed, frontal, wide"),
+        (lambda: draw_shot(1, 0, yaw=80.0), UserError, "-60..60"),
+        (lambda: draw_shot(1, 0, expression="bored"), UserError, "neutral"),
+        (lambda: draw_shot(1, 0, lighting="disco"), UserError, "even"),
+        (lambda: contact_sheet([], 3), UserError, "images"),
     ],
 )
 def test_bad_input_says_what_was_expected(call, error, words):
@@ -271,10 +272,26 @@ def test_bad_input_says_what_was_expected(call, error, words):
 
 def test_render_rejects_small_sizes_and_foreign_shots(people):
     identity = people[SEEDS[0]]
-    with pytest.raises(ValueError, match="at least 32"):
+    with pytest.raises(UserError, match="at least 32"):
         render(identity, draw_shot(identity.seed, 0), size=16)
-    with pytest.raises(ValueError, match="draw_shot"):
+    with pytest.raises(UserError, match="draw_shot"):
         render(identity, draw_shot(identity.seed + 1, 0))
+
+
+def test_workers_start_without_torch():
+    code = "import sys, ifr.faces; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_rendering_leaves_opencv_its_threads():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        render(build_identity(3), draw_shot(3, 0))
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_contact_sheet_lays_images_out_in_rows():

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from ifr.models.inputs import centre_offset, flip, offset_range, to_network, to_network_points
+from ifr.models.inputs import (
+    center_crop,
+    center_crop_points,
+    centre_offset,
+    flip,
+    offset_range,
+    to_network,
+    to_network_points,
+)
 
 
 def faces(count=3):
@@ -77,3 +85,17 @@ def test_flipping_mirrors_pixels_and_renumbers_landmarks():
     again = flip(flipped, moved, chosen)
     assert torch.equal(again[0], images) and torch.allclose(again[1], points, atol=1e-5)
     assert flip(images, None, chosen)[1] is None
+
+
+@pytest.mark.parametrize("size", [48, 96, 112])
+def test_the_centre_crop_of_an_array_is_that_of_its_tensor_and_takes_the_points_along(size):
+    images, points = faces(2), torch.rand(2, 68, 2) * 112
+    offsets = torch.full((2, 2), centre_offset(size))
+    expected = to_network(images, offsets, size)
+    stored = images.numpy()
+    stored.setflags(write=False)  # as sets are read from their files
+    assert torch.equal(center_crop(stored, size), expected)
+    assert torch.equal(center_crop(images, size), expected)
+    moved = center_crop_points(points.numpy(), size)
+    assert torch.equal(moved, to_network_points(points, offsets, size))
+    assert moved.dtype == points.dtype

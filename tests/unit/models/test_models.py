@@ -7,6 +7,7 @@ import torch
 from ifr.models import (
     EXTRACTOR,
     CasiaNet,
+    NetworkSettings,
     build_model,
     l2_normalize_channels,
     large_magnitude_filter,
@@ -220,11 +221,28 @@ def test_channels_last_and_bf16_give_nearly_the_same():
 
 
 def test_the_same_seed_gives_the_same_network():
-    first, second = tiny(), tiny()
-    load_weights(first, second.state_dict())
-    assert all(
-        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
-    )
+    torch.manual_seed(7)
+    first = build_model(num_filters=16, width=0.125, num_classes=5).state_dict()
+    torch.manual_seed(7)
+    again = build_model(num_filters=16, width=0.125, num_classes=5).state_dict()
+    torch.manual_seed(8)
+    other = build_model(num_filters=16, width=0.125, num_classes=5).state_dict()
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name, tensor in first.items() if tensor.ndim > 1]
+    assert len(drawn) == len(EXTRACTOR) + 4  # conv44, conv54, Ψ and the classifier
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_a_record_kept_with_weights_builds_its_network():
+    record = dict(backbone="casianet", layers=None, num_filters=16, width=0.125, rate=0.9)
+    record |= dict(num_classes=5, head="cosface", margin=0.2, head_scale=16.0, dropout=0.1)
+    model = build_model(**record, feature_scale=2.0)
+    assert isinstance(model.backbone, CasiaNet) and model.filters.shape[0] == 16
+    assert (model.rate, model.feature_scale, model.dropout.p) == (0.9, 2.0, 0.1)
+    head = model.classifier
+    assert (head.kind, head.margin, head.scale, len(head.weight)) == ("cosface", 0.2, 16.0, 5)
+    assert build_model(NetworkSettings(**record)).rate == 0.9
 
 
 # The face network
@@ -234,9 +252,11 @@ def test_features_are_the_mean_of_the_filtered_responses():
     model, images = tiny(rate=0.9).eval(), draw(3, 3, 48, 48)
     response = model.response(images)
     expected = filter_oracle(response.detach(), 14).mean(dim=(2, 3))
-    for features in (model(images), model.features(images), model.pool_lmf(response)):
+    pooled, filtered = model.features_and_response(images)
+    for features in (model(images), model.features(images), model.pool_lmf(response), pooled):
         assert torch.allclose(features, expected, atol=1e-6)
-    assert torch.allclose(model.lmf_response(images).mean(dim=(2, 3)), expected, atol=1e-6)
+    assert torch.equal(filtered, model.lmf_response(images))
+    assert torch.equal(filtered, filter_oracle(response.detach(), 14))
     assert torch.allclose(tiny(rate=0).pool_lmf(response), response.mean(dim=(2, 3)), atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: what they hold and refuse; runs that are stopped, cut in pieces or killed."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,15 +11,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ifr.common.errors import OutOfTime, Stopped
+from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
-from ifr.training import checkpoint as checkpoints
-from ifr.training import config as config
-from ifr.training import train
-from ifr.training.interrupts import Interrupts
+from ifr.training import Session, config, train
+from ifr.training.checkpoint import Checkpoint, TrainingLog
+from ifr.training.session import Interrupts
 
 STEPS = 6
+QUIET = Session(progress=False)
 TINY = resized(get_profile("smoke"), pretrain_steps=STEPS, steps=STEPS, precision="fp32", batch=8)
 
 
@@ -31,7 +33,7 @@ def faces(smoke_sets):
 def saved(faces, tmp_path):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Stopped):
-        train(PRETRAIN, TINY, faces, checkpoint=path, stop_after=1, progress=False)
+        train(PRETRAIN, TINY, faces, checkpoint=path, session=replace(QUIET, stop_after=1))
     return path
 
 
@@ -64,53 +66,53 @@ def test_a_checkpoint_holds_tensors_and_plain_values_alone(saved):
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused_by_name(faces, saved, profile, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        train(PRETRAIN, profile, faces, checkpoint=saved, progress=False)
+    with pytest.raises(UserError, match=message) as caught:
+        train(PRETRAIN, profile, faces, checkpoint=saved, session=QUIET)
     assert str(saved) in str(caught.value)
 
 
 def test_a_checkpoint_of_other_data_or_code_is_refused_by_name(faces, saved, monkeypatch):
     other = replace(faces, fingerprint="another")
-    with pytest.raises(ValueError, match=r"data was '.*' and is 'another'"):
-        train(PRETRAIN, TINY, other, checkpoint=saved, progress=False)
-    monkeypatch.setattr(config, "code_hash", lambda paths: "0" * 64)
-    with pytest.raises(ValueError, match=r"code\.losses\.py was"):
-        train(PRETRAIN, TINY, faces, checkpoint=saved, progress=False)
+    with pytest.raises(UserError, match=r"data was '.*' and is 'another'"):
+        train(PRETRAIN, TINY, other, checkpoint=saved, session=QUIET)
+    changed = config.code_hashes() | {"landmarks.py": "0" * 16}
+    monkeypatch.setattr(config, "code_hashes", lambda: changed)
+    with pytest.raises(UserError, match=r"code\.landmarks\.py was"):
+        train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
 
 
 def test_a_broken_checkpoint_is_refused(faces, saved):
     saved.write_bytes(saved.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"is no checkpoint .*delete it"):
-        train(PRETRAIN, TINY, faces, checkpoint=saved, progress=False)
+    with pytest.raises(UserError, match=r"is no checkpoint .*delete it"):
+        train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
 
 
-def test_writing_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
+class Unwritable:
+    """State that pickle refuses."""
+
+    def state_dict(self):
+        return {"weights": torch.zeros(1000), "hook": lambda: None}
+
+    def load_state_dict(self, state_dict):
+        raise NotImplementedError
+
+
+def test_writing_that_fails_leaves_the_checkpoint_before_it(saved):
     before = saved.read_bytes()
-
-    def fails(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(checkpoints.os, "fsync", fails)
-    with pytest.raises(OSError, match="no space"):
-        checkpoints.save(saved, {}, checkpoints.Progress(), {})
-    assert saved.read_bytes() == before
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        Checkpoint(saved, {"model": Unwritable()}, {}).save(TrainingLog())
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_run_in_pieces_by_the_clock_ends_like_one_at_once(faces, tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    whole, _ = train(VARIANTS["full"], TINY, faces, progress=False)
+    path, late = tmp_path / "checkpoint.pt", replace(QUIET, deadline=time.monotonic())
+    whole, _ = train(VARIANTS["full"], TINY, faces, session=QUIET)
     for step in range(1, STEPS):
         with pytest.raises(OutOfTime, match=f"step {step} of {STEPS} is saved"):
-            train(
-                VARIANTS["full"],
-                TINY,
-                faces,
-                checkpoint=path,
-                progress=False,
-                deadline=time.monotonic(),
-            )
-    model, done = train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
-    assert same(model.state_dict(), whole.state_dict()) and done.step == STEPS
+            train(VARIANTS["full"], TINY, faces, checkpoint=path, session=late)
+    # The last step ends the run, whatever the clock says.
+    model, log = train(VARIANTS["full"], TINY, faces, checkpoint=path, session=late)
+    assert same(model.state_dict(), whole.state_dict()) and log.step == STEPS
 
 
 KILLED = """
@@ -118,25 +120,24 @@ import os, signal, sys
 from pathlib import Path
 from ifr.datasets import load_set
 from ifr.profiles import VARIANTS, get_profile, resized
-from ifr.training import loop, train
+from ifr.training import Session, train
 
 profile = resized(get_profile("smoke"), pretrain_steps=6, steps=6, precision="fp32", batch=8,
                   checkpoint_seconds=0.0)
-save, count = loop.save, 0
+replace, count = os.replace, 0
 
-def save_and_die(*arguments):
+def replace_and_die(source, target):
     global count
     count += 1
-    if count == int(sys.argv[3]):
-        if sys.argv[4] == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(*arguments)
+    if count == int(sys.argv[3]) and sys.argv[4] == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    save(*arguments)
+    replace(source, target)
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-loop.save = save_and_die
+os.replace = replace_and_die  # what puts a whole checkpoint in place of the one before
 train(VARIANTS["full"], profile, load_set(Path(sys.argv[1])), checkpoint=Path(sys.argv[2]),
-      progress=False)
+      session=Session(progress=False))
 """
 
 
@@ -152,8 +153,8 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint(faces, train_folder, tmp_
     assert done.returncode == -signal.SIGKILL
     kept = 0 if not path.exists() else torch.load(path, weights_only=True)["step"]
     assert kept == (save if when == "after" else save - 1)
-    whole, _ = train(VARIANTS["full"], frequent, faces, progress=False)
-    again, progress = train(VARIANTS["full"], frequent, faces, checkpoint=path, progress=False)
+    whole, _ = train(VARIANTS["full"], frequent, faces, session=QUIET)
+    again, progress = train(VARIANTS["full"], frequent, faces, checkpoint=path, session=QUIET)
     assert same(whole.state_dict(), again.state_dict()) and progress.step == STEPS
 
 
@@ -181,19 +182,36 @@ def test_signals_are_left_alone_in_other_threads():
     assert found == [False]
 
 
-def test_ctrl_c_keeps_the_step_it_came_in(faces, tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    whole, _ = train(VARIANTS["full"], TINY, faces, progress=False)
-    real, calls = torch.optim.AdamW.step, []
+def test_a_job_can_be_told_of_the_first_signal():
+    calls = []
+    with Interrupts(then=lambda: calls.append(1)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert calls == [1]
 
-    def interrupted(self, *arguments, **options):
+
+def test_ctrl_c_keeps_the_step_it_came_in(faces, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    whole, _ = train(VARIANTS["full"], TINY, faces, session=QUIET)
+    calls = []
+
+    def interrupt(*_):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)  # inside a step, before the weights have moved
-        return real(self, *arguments, **options)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
-    with pytest.raises(Stopped, match=f"step 3 of {STEPS} is saved"):
-        train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
-    again, _ = train(VARIANTS["full"], TINY, faces, checkpoint=path, progress=False)
+    hook = register_optimizer_step_pre_hook(interrupt)
+    try:
+        with pytest.raises(Stopped, match=f"step 3 of {STEPS} is saved"):
+            train(VARIANTS["full"], TINY, faces, checkpoint=path, session=QUIET)
+    finally:
+        hook.remove()
+    again, _ = train(VARIANTS["full"], TINY, faces, checkpoint=path, session=QUIET)
     assert same(whole.state_dict(), again.state_dict())
+
+
+def test_a_file_stops_a_run_cleanly(faces, tmp_path):
+    path, stop = tmp_path / "checkpoint.pt", tmp_path / "stop"
+    stop.touch()
+    with pytest.raises(Stopped, match=f"step 1 of {STEPS} is saved"):
+        train(PRETRAIN, TINY, faces, checkpoint=path, session=replace(QUIET, stop_file=stop))

@@ -1,0 +1,86 @@
+"""Progress of long jobs: a bar where someone watches, a line now and then where a file listens."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from tqdm.auto import tqdm
+
+LINE_EVERY = 30.0  # seconds between two lines in a log
+
+
+class Progress(Protocol):
+    """What :func:`progress_bar` gives: count steps, and show values beside them."""
+
+    def update(self, n: int = 1) -> object: ...
+
+    def set_postfix(self, values: Mapping[str, object]) -> None: ...
+
+
+@contextmanager
+def progress_bar(
+    total: int, desc: str, unit: str, enabled: bool = True, *, initial: int = 0, position: int = 0
+) -> Iterator[Progress]:
+    """Show how far a job is, on stderr.
+
+    A bar in a terminal and in Jupyter; else one line every 30 seconds and one at the end.
+
+    Args:
+        total: steps of the whole job.
+        desc: what is done.
+        unit: name of a step, such as ``"img"``.
+        enabled: show anything at all.
+        initial: steps that an earlier call did.
+        position: line of the terminal, where several processes show one each.
+    """
+    if enabled and not _watched():
+        lines = _Lines(total, desc, unit, initial)
+        try:
+            yield lines
+        finally:
+            lines.show()
+        return
+    with tqdm(
+        total=total,
+        desc=desc,
+        unit=unit,
+        initial=initial,
+        disable=not enabled,
+        mininterval=1.0,
+        position=position or None,
+    ) as bar:
+        yield bar
+
+
+def _watched() -> bool:
+    kernel = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(kernel, "kernel") or sys.stderr.isatty()
+
+
+class _Lines:
+    def __init__(self, total: int, desc: str, unit: str, initial: int) -> None:
+        self.total, self.desc, self.unit = total, desc, unit
+        self.initial = self.count = initial
+        self.values: Mapping[str, object] = {}
+        self.began = self.shown = time.monotonic()
+
+    def update(self, n: int = 1) -> None:
+        self.count += n
+        if time.monotonic() - self.shown >= LINE_EVERY:
+            self.show()
+
+    def set_postfix(self, values: Mapping[str, object]) -> None:
+        self.values = values
+
+    def show(self) -> None:
+        self.shown = time.monotonic()
+        seconds = self.shown - self.began
+        rate = (self.count - self.initial) / max(seconds, 1e-9)
+        words = [f"{self.count} of {self.total} {self.unit}", f"{seconds:.0f} s"]
+        if rate:
+            left = (self.total - self.count) / rate
+            words += [f"{rate:.1f} {self.unit}/s", f"{left:.0f} s left"]
+        words += [f"{name} {value}" for name, value in self.values.items()]
+        print(f"{self.desc}: {', '.join(words)}", file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""The people of a rendered set: which shots each has, and their arrays. All of this is hashed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ifr.common.seeding import stream
+from ifr.faces import OCCLUDERS, build_identity, draw_shot, render
+from ifr.landmarks import FACE_SIZE
+
+# The 13 shots of one AR session: neutral, expressions, lights, sunglasses, scarf.
+AR_SHOTS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("neutral", dict(expression="neutral", lighting="even")),
+    ("smile", dict(expression="smile", lighting="even")),
+    ("anger", dict(expression="anger", lighting="even")),
+    ("scream", dict(expression="scream", lighting="even")),
+    ("light left", dict(expression="neutral", lighting="left")),
+    ("light right", dict(expression="neutral", lighting="right")),
+    ("light both", dict(expression="neutral", lighting="both")),
+    *(
+        (f"{occluder} {light}", dict(expression="neutral", lighting=light, occluder=occluder))
+        for occluder in ("sunglasses", "scarf")
+        for light in ("even", "left", "right")
+    ),
+)
+
+TEXT = f"U{max(len(word) for word in [*OCCLUDERS, *(name for name, _ in AR_SHOTS)])}"
+# The arrays of a set, with their types; images, parts and occluder_mask are of the 112-pixel frame.
+COLUMNS = {
+    "images": "u1",
+    "parts": "u1",
+    "landmarks": "f4",
+    "visible": "?",
+    "occluder_mask": "u1",  # bits, packed along a row
+    "yaw": "f4",
+    "pitch": "f4",
+    "roll": "f4",
+    "occluder": TEXT,
+    "condition": TEXT,
+    "shot": "i8",
+    "identity": "i8",
+    "identity_seed": "i8",
+}
+IMAGE_BYTES = 4 * FACE_SIZE**2 + 4096  # on disk: the picture, its parts, and the rest
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """One set: ``identities`` people from seed ``first`` on, with ``shots`` pictures each."""
+
+    name: str
+    first: int
+    identities: int
+    shots: int
+    first_shot: int = 0
+    yaw: str = "mixed"
+    natural_share: float = 0.0
+    ar: bool = False
+
+    def shot_options(self, identity: int, shot: int) -> tuple[str, dict]:
+        """Return the condition of a shot in words, and the arguments of ``draw_shot``."""
+        if self.ar:
+            condition, options = AR_SHOTS[shot]
+            return condition, dict(yaw="frontal") | options
+        rng = stream(identity, "natural occlusion", shot)
+        occluded, kind = rng.random() < self.natural_share, rng.integers(1, len(OCCLUDERS))
+        occluder = OCCLUDERS[kind] if occluded else "none"
+        return self.yaw, dict(yaw=self.yaw, occluder=occluder)
+
+
+def render_identity(spec: SetSpec, index: int) -> dict[str, np.ndarray]:
+    """Render every shot of one identity of a set."""
+    seed = spec.first + index
+    identity, rows = build_identity(seed), []
+    for number in range(spec.shots):
+        shot = spec.first_shot + number
+        condition, options = spec.shot_options(seed, number)
+        face = render(identity, draw_shot(seed, shot, **options))
+        rows.append(
+            dict(
+                images=face.image,
+                parts=face.parts,
+                landmarks=face.landmarks,
+                visible=face.visible,
+                occluder_mask=np.packbits(face.occluder_mask, axis=1),
+                yaw=face.yaw,
+                pitch=face.pitch,
+                roll=face.roll,
+                occluder=face.occluder,
+                condition=condition,
+                shot=shot,
+                identity=index,
+                identity_seed=seed,
+            )
+        )
+    return {name: np.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}

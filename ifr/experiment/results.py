@@ -1,0 +1,147 @@
+"""The results of a run: what a notebook writes, and the record of it that the batch goes by."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ifr import figures
+from ifr.common.files import file_hash, written_whole
+from ifr.figures.output import SCREEN, show_picture
+
+JOURNAL = "IFR_JOURNAL"  # names the file in which a kernel notes what it writes and which networks
+FILES = ("figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
+FAILED = ".failed.ipynb"  # how the copy of a notebook that stopped with an error ends
+EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
+
+
+@dataclass(kw_only=True)
+class Results:
+    """The folder that a notebook writes into, and the evidence it has given so far."""
+
+    name: str  # of the notebook, such as "06_ablations"
+    folder: Path
+    _evidence: dict[tuple[str, str], tuple] = field(default_factory=dict)
+
+    def save_table(self, table: pd.DataFrame, name: str) -> None:
+        """Write a table as CSV into ``tables/``."""
+        self._write_csv(table, f"tables/{name}.csv")
+
+    def save_claims(self, verdicts: pd.DataFrame) -> None:
+        """Write the verdicts on the paper's claims as ``claims.csv``."""
+        self._write_csv(verdicts, "claims.csv")
+
+    def save_figure(self, figure: Figure, name: str, *, alt: str) -> None:
+        """Write a figure as PNG and PDF into ``figures/`` and show it in the notebook."""
+        files = figures.save_figure(figure, self.folder / "figures", name, alt=alt)
+        for path in files:
+            note(file=path.relative_to(self.folder).as_posix())
+        show_picture(files[0].read_bytes(), alt, width=min(SCREEN, int(figure.bbox.width)))
+
+    def evidence(
+        self,
+        claim: str,
+        *,
+        quantity: str,
+        value: float,
+        low: float,
+        high: float,
+        holds: bool,
+        note: str = "",
+    ) -> None:
+        """Record what was measured for a claim of the paper; the claims notebook collects it.
+
+        Args:
+            claim: id, such as ``"C01"``.
+            quantity: what was measured, with its unit; given again, it replaces the former.
+            value: the measured figure.
+            low: lower end of its spread (a 95 % bootstrap interval unless the note says otherwise).
+            high: upper end.
+            holds: whether the measured figure says what the paper claims.
+            note: what a reader must know to judge it.
+
+        Raises:
+            ValueError: if the value is not finite: what could not be measured is no evidence.
+        """
+        if not np.isfinite(value):
+            raise ValueError(
+                f"{claim}, {quantity}: {value} is no evidence; leave out what cannot be measured"
+            )
+        row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
+        self._evidence.pop((claim, quantity), None)
+        self._evidence[claim, quantity] = row
+        table = pd.DataFrame(self._evidence.values(), columns=EVIDENCE_COLUMNS)
+        self.save_table(table, f"evidence_{self.name[:2]}")
+
+    def _write_csv(self, table: pd.DataFrame, name: str) -> None:
+        with written_whole(self.folder / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        note(file=name)
+
+
+def note(**entry: object) -> None:
+    """Note one fact in the journal of this execution; a notebook run by hand keeps none."""
+    if os.environ.get(JOURNAL):
+        with open(os.environ[JOURNAL], "a", encoding="utf-8") as journal:
+            journal.write(json.dumps(entry) + "\n")
+
+
+def summarise(journal: Path, folder: Path) -> dict[str, dict]:
+    """Return what a journal tells: the hash of each file written, and the networks used."""
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    entries = [json.loads(line) for line in lines]
+    written = dict.fromkeys(entry["file"] for entry in entries if "file" in entry)
+    networks = {entry.pop("network"): entry for entry in entries if "network" in entry}
+    return dict(files={name: file_hash(folder / name) for name in written}, networks=networks)
+
+
+def record_of(executed: Path) -> dict:
+    """Return what is recorded in an executed notebook: key, seconds, files and networks."""
+    if not executed.exists():
+        return {}
+    return json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("ifr", {})
+
+
+def records(folder: Path) -> dict[str, dict]:
+    """Return the record of every executed notebook of a run, by file name."""
+    return {path.name: record_of(path) for path in executed_notebooks(folder)}
+
+
+def executed_notebooks(folder: Path) -> list[Path]:
+    """Return the executed notebooks of a run, those that failed left out."""
+    return [path for path in sorted(folder.glob("*.ipynb")) if not path.name.endswith(FAILED)]
+
+
+def recorded_files(folder: Path) -> list[str]:
+    """Return the files that the executed notebooks of a run wrote, relative to its folder."""
+    written = {name for record in records(folder).values() for name in record.get("files", ())}
+    return sorted(written)
+
+
+def is_intact(folder: Path, record: dict) -> bool:
+    """Return whether every file of a record is there and as it was written."""
+    return all(
+        (folder / name).exists() and file_hash(folder / name) == written
+        for name, written in record.get("files", {}).items()
+    )
+
+
+def remove_unrecorded(folder: Path, names: Iterable[str] | None = None) -> list[str]:
+    """Remove the figures, tables and claims that no executed notebook records; return their names.
+
+    Args:
+        folder: of the run.
+        names: which are looked at, relative to the folder; None for all.
+    """
+    if names is None:
+        paths = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+    removed = sorted(set(names) - set(recorded_files(folder)))
+    for name in removed:
+        (folder / name).unlink(missing_ok=True)
+    return removed

@@ -1,0 +1,153 @@
+"""What an occlusion changes: features, and the peaks of filters (Fig. 1, 6 and 7)."""
+
+import numpy as np
+from scipy.stats import permutation_test, rankdata
+
+from ifr.common.seeding import stream
+from ifr.datasets.paired import OccludedPairs
+from ifr.evaluation import normalised
+from ifr.interpretation.peaks import SIGNS, Peaks
+from ifr.landmarks import CROP_SIZE
+from ifr.mesh import FaceMesh
+from ifr.models.inputs import center_crop_points
+
+Box = tuple[float, float, float, float]
+
+
+def feature_difference(
+    clean: np.ndarray, occluded: np.ndarray, *, normalise: bool = True
+) -> np.ndarray:
+    """Return |f(I) - f(Î)| of each image and element, (N, K); its mean over images is Figure 6.
+
+    Args:
+        clean: (N, K) features.
+        occluded: (N, K) features of the same faces, occluded.
+        normalise: L2-normalise each feature first, as the released code does; the paper does not
+            say, and features of unlike networks could not be compared otherwise.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    >>> feature_difference(np.array([[3.0, 4.0]]), np.array([[3.0, 0.0]]))
+    array([[0.4, 0.8]])
+    """
+    if clean.shape != occluded.shape or clean.ndim != 2:
+        raise ValueError(
+            f"features must be two (N, K) arrays, got {clean.shape} and {occluded.shape}"
+        )
+    if normalise:
+        clean, occluded = normalised(clean), normalised(occluded)
+    return np.abs(clean - occluded)
+
+
+def gini(values: np.ndarray) -> float:
+    """Return the Gini coefficient of non-negative values: 0 all alike, towards 1 a single one."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    if ordered.size == 0 or ordered[0] < 0:
+        raise ValueError("the Gini coefficient needs at least one value and none below 0")
+    total, count = ordered.sum(), len(ordered)
+    if total == 0:
+        return 0.0
+    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
+
+
+def changed_share(difference: np.ndarray, of_largest: float = 0.1) -> float:
+    """Return the share of elements (K,) whose difference exceeds a tenth of the largest (C20)."""
+    return float((difference > of_largest * difference.max()).mean())
+
+
+def distance_to_box(locations: np.ndarray, box: Box) -> np.ndarray:
+    """Return the distance of (K, 2) locations to a rectangle x, y, width, height; 0 inside."""
+    low = np.array(box[:2], np.float64)
+    high = low + box[2:]
+    return np.linalg.norm(np.maximum(np.maximum(low - locations, locations - high), 0), axis=-1)
+
+
+def occluder_proximity_correlation(
+    difference: np.ndarray,
+    locations: np.ndarray,
+    box: Box,
+    *,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return how strongly larger differences lie nearer the occluder (C21).
+
+    Args:
+        difference: (K,) mean feature difference.
+        locations: (K, 2) average locations; filters with NaN do not count.
+        box: the occluder in the frontal frame.
+        permutations: of the filters, behind the p-value.
+        seed: of the named stream.
+
+    Returns:
+        Spearman's rank correlation of difference with the negative distance, 1 when the nearest
+        change most; and the share of permutations with a correlation at least as high.
+    """
+    known = ~np.isnan(locations).any(axis=1)
+    if known.sum() < 3:
+        return 0.0, 1.0
+    nearness = _centred_ranks(-distance_to_box(locations[known], box))
+    test = permutation_test(
+        (_centred_ranks(difference[known]),),
+        lambda ranks, axis: _correlation(ranks, nearness),
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=permutations,
+        vectorized=True,
+        rng=stream(seed, "permutation/change follows place"),
+    )
+    return float(test.statistic), float(test.pvalue)
+
+
+def resampled_proximity_correlation(
+    differences: np.ndarray, locations: np.ndarray, box: Box
+) -> np.ndarray:
+    """Return the correlation of :func:`occluder_proximity_correlation` for each resample, (B,).
+
+    ``differences`` are (B, K) mean feature differences, the rest is as there.
+    """
+    known = ~np.isnan(locations).any(axis=1)
+    nearness = _centred_ranks(-distance_to_box(locations[known], box))
+    return _correlation(_centred_ranks(differences[:, known]), nearness)
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks along the last axis, ties averaged, less their mean."""
+    ranks = rankdata(values, axis=-1)
+    return ranks - ranks.mean(axis=-1, keepdims=True)
+
+
+def _correlation(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the correlation of centred (..., K) rows with (K,); 0 where either is constant."""
+    scale = np.linalg.norm(rows, axis=-1) * np.linalg.norm(other)
+    return np.divide(rows @ other, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def covered_filters(peaks: Peaks, pairs: OccludedPairs) -> tuple[np.ndarray, np.ndarray]:
+    """Return which peaks of the clean faces the occluder will cover, and which not (C24).
+
+    Both are (N, 2K) bool, positive beside negative peaks; those without a place are in neither.
+    """
+    mesh = FaceMesh.frontal(CROP_SIZE)
+    landmarks = center_crop_points(np.asarray(pairs.clean.landmarks, np.float64)).numpy()
+    covered, uncovered = [], []
+    for sign in SIGNS:
+        places, weights = peaks.of(sign)
+        known = (weights > 0) & ~np.isnan(places).any(axis=-1)
+        on_face = mesh.transfer(np.nan_to_num(places), mesh.landmarks, landmarks)
+        pixel = np.clip(np.floor(on_face), 0, CROP_SIZE - 1).astype(int)
+        hidden = pairs.masks[np.arange(len(places))[:, None], pixel[..., 1], pixel[..., 0]]
+        covered.append(known & hidden)
+        uncovered.append(known & ~hidden)
+    return np.concatenate(covered, axis=1), np.concatenate(uncovered, axis=1)
+
+
+def peak_moves(clean: Peaks, occluded: Peaks) -> np.ndarray:
+    """Return how far each peak moves between twins, (N, 2K) pixels; NaN where one has no peak."""
+    moves = []
+    for sign in SIGNS:
+        (before, one), (after, two) = clean.of(sign), occluded.of(sign)
+        moved = np.linalg.norm(after - before, axis=-1)
+        moves.append(np.where((one > 0) & (two > 0), moved, np.nan))
+    return np.concatenate(moves, axis=1)

@@ -1,0 +1,203 @@
+"""Each filter's average location, how steadily it keeps to it, and the spreadness d̄ (Fig. 5).
+
+The *scatter* of a filter is how far its own peaks lie from its average location; *spreadness* is
+how far the average locations of all filters lie apart.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ifr.evaluation import bootstrap_counts
+from ifr.interpretation.peaks import SIGNS, Peaks
+from ifr.landmarks import CROP_SIZE
+
+
+def average_locations(
+    locations: np.ndarray, weights: np.ndarray, *, scatter: str = "deviation"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each filter's weighted mean peak location and its scatter over images (Fig. 5).
+
+    Args:
+        locations: (N, K, 2), NaN where there is none.
+        weights: (N, K) magnitudes of the peaks.
+        scatter: ``"deviation"``: square root of the weighted mean squared distance to the mean,
+            the paper's standard deviation. ``"distance"``: the weighted mean distance, what the
+            released code calls std.
+
+    Returns:
+        (K, 2) pixels and (K,) pixels; NaN for a filter that never answers.
+    """
+    if scatter not in ("deviation", "distance"):
+        raise ValueError(f"scatter must be deviation or distance, got {scatter!r}")
+    known = ~np.isnan(locations).any(axis=-1)
+    weights = np.where(known, weights, 0)
+    total = weights.sum(axis=0)
+    share = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    places = np.nan_to_num(locations)
+    mean = (share[..., None] * places).sum(axis=0)
+    distance = np.linalg.norm(places - mean, axis=-1)
+    if scatter == "distance":
+        around = (share * distance).sum(axis=0)
+    else:
+        around = np.sqrt((share * distance**2).sum(axis=0))
+    silent = total <= 0
+    return np.where(silent[:, None], np.nan, mean), np.where(silent, np.nan, around)
+
+
+def spreadness(locations: np.ndarray) -> float:
+    """Return d̄: the mean distance of average locations to their mean, pixels (Sec. 4.2).
+
+    Filters with NaN in ``locations`` (K, 2) do not count.
+
+    >>> spreadness(np.array([[0.0, 0.0], [6.0, 8.0]]))
+    5.0
+    """
+    locations = np.asarray(locations, np.float64)
+    if locations.ndim != 2 or locations.shape[1] != 2:
+        raise ValueError(f"locations must be (K, 2), got {locations.shape}")
+    known = locations[~np.isnan(locations).any(axis=1)]
+    if len(known) == 0:
+        raise ValueError("no filter has an average location")
+    return float(np.linalg.norm(known - known.mean(axis=0), axis=1).mean())
+
+
+def centre_distance(locations: np.ndarray) -> float:
+    """Return the mean distance of average locations (K, 2) to the image centre, pixels (C03)."""
+    return float(np.nanmean(np.linalg.norm(locations - CROP_SIZE / 2, axis=1)))
+
+
+def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, Any]:
+    """Return average locations, their scatter and d̄ of each sign, and the means of both signs.
+
+    Returns:
+        For each sign ``<sign>_location`` (K, 2), ``<sign>_scatter`` (K,), ``<sign>_dbar`` and
+        ``<sign>_mean_scatter``; of both ``dbar`` and ``mean_scatter``. All in pixels.
+    """
+    result: dict[str, Any] = {}
+    for sign in SIGNS:
+        mean, around = average_locations(*peaks.of(sign), scatter=scatter)
+        result[f"{sign}_location"], result[f"{sign}_scatter"] = mean, around
+        result[f"{sign}_dbar"] = spreadness(mean)
+        result[f"{sign}_mean_scatter"] = float(np.nanmean(around))
+    for name in ("dbar", "mean_scatter"):
+        result[name] = (result[f"positive_{name}"] + result[f"negative_{name}"]) / 2
+    return result
+
+
+def bootstrap_peaks(
+    peaks: Peaks, identity: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return dbar, mean_scatter and centre_distance for resampled identities, (resamples,) each.
+
+    Sums over images are kept for each identity, so a resample is a weighted sum. Both signs are
+    averaged.
+    """
+    people = int(identity.max()) + 1
+    counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
+    total = {name: np.zeros(resamples) for name in ("dbar", "mean_scatter", "centre_distance")}
+    for sign in SIGNS:
+        places, weights = peaks.of(sign)
+        known = ~np.isnan(places).any(axis=-1)
+        weights, places = np.where(known, weights, 0)[..., None], np.nan_to_num(places)
+        squares = (places**2).sum(-1, keepdims=True)
+        moments = np.concatenate([weights, weights * places, weights * squares], axis=-1)
+        sums = np.zeros((people, *moments.shape[1:]))
+        np.add.at(sums, identity, moments)
+        drawn = np.tensordot(counts, sums, 1)  # (B, K, 4): Σw, Σwx, Σwy, Σw|c|²
+        weight = np.where(drawn[..., :1] > 0, drawn[..., :1], np.nan)
+        mean = drawn[..., 1:3] / weight
+        variance = drawn[..., 3] / weight[..., 0] - (mean**2).sum(-1)
+        middle = np.nanmean(mean, axis=1, keepdims=True)
+        for name, values in (
+            ("dbar", np.linalg.norm(mean - middle, axis=-1)),
+            ("mean_scatter", np.sqrt(np.maximum(variance, 0))),
+            ("centre_distance", np.linalg.norm(mean - CROP_SIZE / 2, axis=-1)),
+        ):
+            total[name] += np.nanmean(values, axis=1) / 2
+    return total
+
+
+def strongest_locations(peaks: Peaks) -> np.ndarray:
+    """Return one average location for each filter: that of its stronger sign, (K, 2) pixels."""
+    return _of_stronger_sign(peaks)[0]
+
+
+def steady_filters(peaks: Peaks, count: int) -> np.ndarray:
+    """Return ``count`` filters that keep to their place, far apart, ordered from top to bottom.
+
+    Place and scatter are those of the sign in which a filter answers more strongly.
+    """
+    return pick_filters(*_of_stronger_sign(peaks), count)
+
+
+def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
+    """Return average location (K, 2) and scatter (K,) of each filter's stronger sign."""
+    averages = [average_locations(*peaks.of(sign)) for sign in SIGNS]
+    stronger = np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
+    columns = np.arange(len(stronger))
+    locations, scatter = (
+        np.stack(values)[stronger, columns] for values in zip(*averages, strict=True)
+    )
+    return locations, scatter
+
+
+def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` filters of small scatter, far apart, ordered from top to bottom.
+
+    Of the half with the smaller scatter the steadiest is taken first, then again and again the one
+    farthest from those taken.
+
+    Args:
+        locations: (K, 2) average locations; NaN is never taken.
+        scatter: (K,) pixels.
+        count: how many; fewer if there are not as many.
+    """
+    steady = np.flatnonzero(scatter <= np.nanmedian(scatter))
+    steady = steady[np.argsort(scatter[steady], kind="stable")]
+    taken = list(steady[:1])
+    while len(taken) < min(count, len(steady)):
+        gaps = locations[steady][:, None] - locations[taken]
+        taken.append(steady[np.linalg.norm(gaps, axis=-1).min(axis=1).argmax()])
+    return np.array(sorted(taken, key=lambda k: locations[k, 1]))
+
+
+def consistency(
+    locations: np.ndarray, weights: np.ndarray, groups: np.ndarray
+) -> tuple[float, float]:
+    """Return how far a filter's place moves between groups, and within them (C23).
+
+    Args:
+        locations: (N, K, 2) peaks in the frontal frame.
+        weights: (N, K).
+        groups: (N,) group of each image: its identity, or its yaw bin.
+
+    Returns:
+        The mean over filters of the distance between a group's average location and the filter's,
+        and of the weighted scatter around the group's, pixels.
+    """
+    overall, _ = average_locations(locations, weights)
+    between, within = [], []
+    for group in np.unique(groups):
+        mean, scatter = average_locations(locations[groups == group], weights[groups == group])
+        between.append(np.linalg.norm(mean - overall, axis=1))
+        within.append(scatter)
+    return float(np.nanmean(between)), float(np.nanmean(within))
+
+
+def resampled_consistency(
+    peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """Return how far places move between groups of faces, pixels, and for resampled people (C23).
+
+    The mean of :func:`consistency` over both signs, and the same (resamples,) times.
+    """
+
+    def between(counts: np.ndarray) -> float:
+        weighted = ((places, weights * counts[identity, None]) for places, weights in both)
+        return float(np.mean([consistency(*one, groups)[0] for one in weighted]))
+
+    both = [peaks.of(sign) for sign in SIGNS]
+    people = int(identity.max()) + 1
+    draws = bootstrap_counts(people, resamples, seed)
+    return between(np.ones(people)), np.array([between(counts) for counts in draws])

@@ -1,0 +1,273 @@
+"""Prove that the exercises grade themselves: python scripts/check_course.py [01 04 ...]
+
+Every kind of submission of every exercise is graded: the reference solution must get every point
+of the tests, the untouched release none, and each wrong solution must lose the tests that it names
+and no others. A submission is run in this process, cell by cell as a kernel would, which takes a
+second where nbgrader takes several; ``--nbgrader`` has nbgrader itself grade all of them.
+"""
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import nbformat
+from joblib import Parallel, delayed
+from nbformat import NotebookNode
+
+from ifr.apps.course import SECONDS, build, exercises, nbgrader_api, require_success
+from ifr.common.errors import UserError
+from ifr.common.hardware import usable_cores
+
+WRONG = Path(__file__).resolve().parents[1] / "tests" / "e2e" / "wrong_solutions"
+MISTAKES = 2  # wrong solutions an exercise has at least
+REFERENCE, UNTOUCHED = "reference", "untouched"
+
+Scores = dict[str, tuple[float, float]]  # grade id of a test -> points it gave, points it can give
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong solution that a good student might hand in.
+
+    Attributes:
+        name: of its file.
+        why: what is wrong.
+        loses: grade ids of the test cells that must find it; all others must pass.
+        cells: source of the answer cells that hold it, by grade id.
+    """
+
+    name: str
+    why: str
+    loses: frozenset[str]
+    cells: dict[str, str]
+
+
+Chosen = Callable[[list[Mistake]], list[Mistake]]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What one submission of one exercise scored; ``problem`` is empty where that is right."""
+
+    exercise: str
+    submission: str
+    scores: Scores
+    problem: str
+
+    @property
+    def points(self) -> float:
+        """Points that the tests gave."""
+        return sum(got for got, _ in self.scores.values())
+
+    @property
+    def most(self) -> float:
+        """Points that the tests can give."""
+        return sum(most for _, most in self.scores.values())
+
+    def __str__(self) -> str:
+        """Return one line for a terminal."""
+        names = ", ".join(sorted(lost(self.scores)))
+        word = f"  WRONG: {self.problem}" if self.problem else ""
+        share = f"{self.points:g} of {self.most:g} points"
+        return f"{self.exercise} {self.submission}: {share}{names and f', loses {names}'}{word}"
+
+
+def lost(scores: Scores) -> frozenset[str]:
+    """Return the tests that gave fewer points than they can."""
+    return frozenset(name for name, (got, most) in scores.items() if got < most)
+
+
+def judge(submission: str, scores: Scores, expected: frozenset[str] = frozenset()) -> str:
+    """Return why these are not the scores that a submission must get; empty where they are."""
+    if submission == REFERENCE:
+        return "must get every point" if lost(scores) else ""
+    if submission == UNTOUCHED:
+        return "must get no point" if any(got for got, _ in scores.values()) else ""
+    return "" if lost(scores) == expected else f"must lose {', '.join(sorted(expected))}"
+
+
+def read_mistake(path: Path) -> Mistake:
+    """Read a wrong solution: docstring, ``# loses: …``, and cells, each after ``# %% grade_id``."""
+    text = path.read_text(encoding="utf-8")
+    why = ast.get_docstring(ast.parse(text))
+    loses = re.search(r"^# loses: (.+)$", text, flags=re.MULTILINE)
+    _, *parts = re.split(r"^# %% (\S+)\n", text, flags=re.MULTILINE)
+    if not (why and loses and parts):
+        raise UserError(
+            f"{path} is no wrong solution: expected a docstring, a line '# loses: test_…' and "
+            "cells that begin with '# %% grade_id'"
+        )
+    cells = {name: source.strip() for name, source in zip(parts[::2], parts[1::2], strict=True)}
+    return Mistake(path.stem, why, frozenset(loses[1].replace(" ", "").split(",")), cells)
+
+
+def read_mistakes(exercise: Path, wrong: Path) -> list[Mistake]:
+    """Return the wrong solutions of an exercise, of which there must be two."""
+    mistakes = [read_mistake(path) for path in sorted((wrong / exercise.stem).glob("*.py"))]
+    if len(mistakes) < MISTAKES:
+        raise UserError(
+            f"{exercise.stem} has {len(mistakes)} wrong solutions in {wrong / exercise.stem}, "
+            f"fewer than {MISTAKES}"
+        )
+    return mistakes
+
+
+def with_mistake(notebook: NotebookNode, mistake: Mistake) -> NotebookNode:
+    """Return a solved exercise with the mistake in place of its answers."""
+    changed = nbformat.from_dict(notebook)
+    left = dict(mistake.cells)
+    for cell in changed.cells:
+        settings = cell.metadata.get("nbgrader", {})
+        if settings.get("solution") and settings["grade_id"] in left:
+            cell.source = left.pop(settings["grade_id"])
+    if left:
+        raise UserError(f"{mistake.name}: the exercise has no answer cell {', '.join(left)}")
+    return changed
+
+
+def released(notebook: NotebookNode) -> NotebookNode:
+    """Return a solved exercise with its answers taken out, the hidden tests left in."""
+    bare = nbformat.from_dict(notebook)
+    for cell in bare.cells:
+        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = re.sub(
+                r"(?ms)^( *)### BEGIN SOLUTION.*?### END SOLUTION",
+                r"\1raise NotImplementedError()",
+                cell.source,
+            )
+    return bare
+
+
+def run_notebook(notebook: NotebookNode) -> Scores:
+    """Run the code cells of a submission as a kernel would; a test that raises gives no points."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    scores: Scores = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        passed = run_cell(cell.source, namespace)
+        settings = cell.metadata.get("nbgrader", {})
+        if settings.get("grade") and not settings.get("solution"):
+            most = float(settings["points"])
+            scores[settings["grade_id"]] = (most if passed else 0.0, most)
+    return scores
+
+
+def run_cell(source: str, namespace: dict[str, Any]) -> bool:
+    """Run one cell, silently and for so many seconds at most; return whether it raised nothing."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"a cell took more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            exec(compile(source, "<cell>", "exec"), namespace)
+    except Exception:
+        if os.environ.get("IFR_TRACEBACK"):
+            traceback.print_exc()
+        return False
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    return True
+
+
+def grade_exercise(path: Path, wrong: Path, chosen: Chosen = list) -> list[Grade]:
+    """Run the submissions of one exercise in this process, ``chosen`` of the wrong ones."""
+    solved = nbformat.read(path, as_version=4)
+    mistakes = chosen(read_mistakes(path, wrong))
+    grades = []
+    for name, notebook in ((REFERENCE, solved), (UNTOUCHED, released(solved))):
+        scores = run_notebook(notebook)
+        grades.append(Grade(path.stem, name, scores, judge(name, scores)))
+    for mistake in mistakes:
+        scores = run_notebook(with_mistake(solved, mistake))
+        problem = judge(mistake.name, scores, mistake.loses)
+        grades.append(Grade(path.stem, mistake.name, scores, problem))
+    return grades
+
+
+def check(wrong: Path = WRONG, numbers: Collection[str] = ()) -> Iterator[Grade]:
+    """Yield the grade of every submission, exercises side by side, each in a fresh process."""
+    chosen = exercises(numbers)
+    for path in chosen:
+        read_mistakes(path, wrong)  # refuse before the first is graded
+    jobs = min(usable_cores(), len(chosen))
+    work = Parallel(n_jobs=jobs, return_as="generator")
+    for grades in work(delayed(grade_exercise)(path, wrong) for path in chosen):
+        yield from grades
+
+
+def grade_with_nbgrader(path: Path, wrong: Path, chosen: Chosen = list) -> Iterator[Grade]:
+    """Hand in submissions of one exercise as students would, and have nbgrader grade them."""
+    with tempfile.TemporaryDirectory() as folder:
+        course = build(Path(folder), [path.name[:2]])
+        api = nbgrader_api(course)
+        solved = nbformat.read(path, as_version=4)
+        bare = nbformat.read(course / "release" / path.stem / path.name, as_version=4)
+        for name, notebook in ((REFERENCE, solved), (UNTOUCHED, bare)):
+            scores = autograde(api, course, path.stem, name, notebook)
+            yield Grade(path.stem, name, scores, judge(name, scores))
+        for mistake in chosen(read_mistakes(path, wrong)):
+            handed_in = with_mistake(solved, mistake)
+            scores = autograde(api, course, path.stem, mistake.name, handed_in)
+            problem = judge(mistake.name, scores, mistake.loses)
+            yield Grade(path.stem, mistake.name, scores, problem)
+
+
+def autograde(
+    api: Any, course: Path, exercise: str, student: str, notebook: NotebookNode
+) -> Scores:
+    """Hand in one notebook and return what nbgrader's tests gave."""
+    folder = course / "submitted" / student / exercise
+    folder.mkdir(parents=True)
+    nbformat.write(notebook, folder / f"{exercise}.ipynb")
+    require_success(api.autograde(exercise, student), f"{exercise} of {student}")
+    with api.gradebook as gradebook:
+        grades = gradebook.find_submission_notebook(exercise, exercise, student).grades
+        return {
+            grade.name: (float(grade.auto_score or 0), float(grade.max_score))
+            for grade in grades
+            if grade.cell.cell_type == "code"
+        }
+
+
+def main() -> int:
+    """Print a line for each submission; exit status 1 if one does not score what it must."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="of exercises; default: all")
+    parser.add_argument("--wrong", type=Path, default=WRONG, help="folder of wrong solutions")
+    parser.add_argument("--nbgrader", action="store_true", help="let nbgrader grade, a kernel each")
+    options = parser.parse_args()
+    if options.nbgrader:
+        chosen = exercises(options.numbers)
+        grades = (g for path in chosen for g in grade_with_nbgrader(path, options.wrong))
+    else:
+        grades = check(options.wrong, options.numbers)
+    graded = failed = 0
+    for grade in grades:
+        print(grade, flush=True)
+        graded, failed = graded + 1, failed + bool(grade.problem)
+    print(f"{graded - failed} of {graded} submissions score what they must")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"check_course: {error}")

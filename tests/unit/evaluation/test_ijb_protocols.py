@@ -1,0 +1,262 @@
+"""The protocols of IJB-A and IJB-C against plain loops and cases worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from template_oracles import (
+    cosine,
+    images_of,
+    random_templates,
+    slow_directional,
+    slow_pool,
+    slow_rank,
+    slow_tar,
+    templates_of,
+)
+
+from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
+from ifr.datasets.readers.ijbc import IjbcProtocol
+from ifr.evaluation import MEASURES, ijba_protocol, ijbc_protocol
+
+
+def angles(*degrees):
+    radians = np.deg2rad(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+@pytest.fixture
+def small_split():
+    """Three enrolled people at 0, 90 and 180 degrees, and six single-image probes.
+
+    The mate of probe 2 is second, probe 5 is a stranger; rows 4, 6 and 8 are occluded.
+    """
+    features = angles(0, 90, 180, 10, 80, 100, 150, 30, 60)
+    gallery = templates_of([[0], [1], [2]], [1, 2, 3])
+    probes = templates_of(
+        [[3], [4], [5], [6], [7], [8]],
+        [1, 2, 3, 3, 9, 1],
+        None,
+        [[False], [True], [False], [True], [False], [True]],
+    )
+    verify = templates_of(
+        [[0], [1], [2], [3], [4, 5], [6]],
+        [1, 2, 3, 1, 2, 3],
+        None,
+        [[True], [True], [False], [False], [True, False], [True]],
+    )
+    pairs = np.array([[0, 3], [1, 4], [2, 5], [0, 4], [1, 5], [2, 3], [1, 3]])
+    same = np.array([True, True, True, False, False, False, False])
+    return features, IjbaSplit(
+        number=4,
+        verify=verify,
+        pairs=pairs,
+        same=same,
+        gallery=gallery,
+        probes=probes,
+        train_subjects=np.array([77]),
+    )
+
+
+def test_ijba_by_hand(small_split):
+    features, split = small_split
+    row = ijba_protocol(features, IjbaProtocol(splits=(split,)), score="mean_cosine").iloc[0]
+    # Genuine pairs are 10, 0 and 30 degrees apart, impostors 90, 60, 170 and 80.
+    assert row["tar_01_percent"] == 100 and row["tar_001_percent"] == 100
+    # With a mate: 10 (right), 80 (right), 100 of person 3 (second), 150 (right), 60 of person 1
+    # (second); 30 is a stranger.
+    assert row["rank_1_percent"] == pytest.approx(60) and row["rank_5_percent"] == 100
+    assert row[["split", "genuine", "impostor", "probes", "probes_with_mate"]].tolist() == [
+        4,
+        3,
+        4,
+        6,
+        5,
+    ]
+
+
+def test_ijba_natural_keeps_occluded_images_and_a_whole_gallery(small_split):
+    features, split = small_split
+    protocol = IjbaProtocol(splits=(split,))
+    row = ijba_protocol(features, protocol, natural=True, score="mean_cosine").iloc[0]
+    # Left to verify are templates 0, 1, 4 (its first image, at 80 degrees) and 5; of the pairs
+    # 1-4 (10 degrees, genuine), 0-4 (80 degrees) and 1-5 (60 degrees).
+    assert row[["genuine", "impostor", "probes", "probes_with_mate"]].tolist() == [1, 2, 3, 3]
+    assert row["tar_001_percent"] == 100
+    assert row["rank_1_percent"] == pytest.approx(200 / 3)  # the gallery has no occluded image
+
+
+def test_a_mate_tied_with_a_stranger_is_behind_it(small_split):
+    features, split = small_split
+    features[3] = features[4] = [0.5**0.5, 0.5**0.5]
+    features[0], features[1] = [1, 0], [0, 1]
+    probes = templates_of([[3], [4]], [1, 2])
+    split = replace(split, probes=probes)
+    row = ijba_protocol(features, IjbaProtocol(splits=(split,)), score="media").iloc[0]
+    assert row["rank_1_percent"] == 0 and row["rank_5_percent"] == 100
+
+
+@pytest.mark.parametrize("natural", [False, True])
+@pytest.mark.parametrize("score", ["media", "mean_cosine", "directional_min"])
+def test_ijba_equals_loops_on_random_splits(score, natural):
+    rng = np.random.default_rng(8)
+    features = rng.normal(size=(80, 6)).astype(np.float32)
+    splits = []
+    for number in (1, 2):
+        verify, probes = (random_templates(n, 80, 8, rng) for n in (30, 40))
+        gallery = random_templates(5, 80, 8, rng)
+        gallery = replace(gallery, subjects=rng.permutation(8)[:5])
+        pairs = rng.integers(0, 30, (150, 2))
+        same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
+        splits.append(
+            IjbaSplit(
+                number=number,
+                verify=verify,
+                pairs=pairs,
+                same=same,
+                gallery=gallery,
+                probes=probes,
+                train_subjects=np.array([50]),
+            )
+        )
+    protocol = IjbaProtocol(splits=tuple(splits))
+    table = ijba_protocol(features, protocol, natural=natural, score=score)
+    assert table["split"].tolist() == [1, 2]
+    assert list(table.columns) == [
+        "split",
+        *MEASURES,
+        "genuine",
+        "impostor",
+        "probes",
+        "probes_with_mate",
+    ]
+    for (_, row), split in zip(table.iterrows(), splits, strict=True):
+
+        def kept(templates, t, only):
+            own = [i for i in images_of(templates, t) if templates.occluded[i] or not only]
+            return templates_of([templates.rows[own].tolist()], [0], [templates.media[own]])
+
+        def slow(one, two):
+            if score == "directional_min":
+                return slow_directional(features, one, 0, two, 0)
+            return cosine(slow_pool(features, one, 0, score), slow_pool(features, two, 0, score))
+
+        scores, same = [], []
+        for (a, b), truth in zip(split.pairs, split.same, strict=True):
+            one, two = (kept(split.verify, t, natural) for t in (a, b))
+            if len(one.rows) and len(two.rows):
+                scores.append(slow(one, two))
+                same.append(truth)
+        scores, same = np.array(scores).round(5), np.array(same)
+        assert row["genuine"] == same.sum() and row["impostor"] == (~same).sum()
+        assert row["tar_01_percent"] == pytest.approx(100 * slow_tar(scores, same, 0.01))
+        searchers = [(kept(split.probes, t, natural), split.probes.subjects[t]) for t in range(40)]
+        searchers = [(one, who) for one, who in searchers if len(one.rows)]
+        enrolled = [kept(split.gallery, t, False) for t in range(5)]
+        similarity = [[slow(one, two) for two in enrolled] for one, _ in searchers]
+        who = [subject for _, subject in searchers]
+        assert row["probes"] == len(who) < 41
+        assert row["probes_with_mate"] == sum(s in split.gallery.subjects for s in who)
+        for k in (1, 5):
+            expected = 100 * slow_rank(similarity, who, split.gallery.subjects, k)
+            assert row[f"rank_{k}_percent"] == pytest.approx(expected)
+
+
+def test_ijba_refuses_what_is_left_of_nothing(small_split):
+    features, split = small_split
+    bare = replace(split, verify=replace(split.verify, occluded=np.zeros(7, bool)))
+    with pytest.raises(ValueError, match=r"split 4: 0 genuine and 0 impostor .* occluded"):
+        ijba_protocol(features, IjbaProtocol(splits=(bare,)), natural=True)
+    strangers = replace(split, probes=replace(split.probes, subjects=np.full(6, 9)))
+    with pytest.raises(ValueError, match=r"split 4: .* 0 probes with a mate"):
+        ijba_protocol(features, IjbaProtocol(splits=(strangers,)))
+    features[8] = np.nan
+    with pytest.raises(ValueError, match=r"split 4: 1 images .* row 8"):
+        ijba_protocol(features, IjbaProtocol(splits=(split,)))
+
+
+@pytest.fixture
+def small_ijbc():
+    rng = np.random.default_rng(11)
+    centres = rng.normal(size=(10, 16))
+    who = np.repeat(np.arange(10), 8)
+    features = (centres[who] + rng.normal(0, 1.2, (80, 16))).astype(np.float32)
+
+    def own(subject, count):
+        return rng.choice(np.flatnonzero(who == subject), count).tolist()
+
+    def make(subjects):
+        images = [own(s, rng.integers(1, 5)) for s in subjects]
+        return templates_of(
+            images,
+            subjects,
+            [[0] + [1] * (len(i) - 1) for i in images],
+            [(rng.random(len(i)) < 0.5).tolist() for i in images],
+        )
+
+    verify = make(np.repeat(np.arange(10), 4))
+    pairs = np.array([(a, b) for a in range(40) for b in range(a)], np.int32)
+    same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
+    protocol = IjbcProtocol(
+        verify=verify,
+        pairs=pairs,
+        same=same,
+        galleries=(make([0, 1, 2, 3]), make([4, 5, 6])),
+        probes=make(np.repeat(np.arange(8), 6)),
+    )
+    return features, protocol
+
+
+@pytest.mark.parametrize("natural", [False, True])
+@pytest.mark.parametrize("score", ["media", "mean_cosine"])
+def test_ijbc_equals_loops(small_ijbc, score, natural, monkeypatch):
+    features, protocol = small_ijbc
+    monkeypatch.setattr("ifr.evaluation.protocols.ijbc.PROBES", 5)
+    found = ijbc_protocol(features, protocol, natural=natural, score=score, fars=(0.1, 0.01, 1e-4))
+    verify, pairs, same, probes = protocol.verify, protocol.pairs, protocol.same, protocol.probes
+    if natural:
+        verify, index = verify.subset(verify.occluded)
+        keep = [(index[a] >= 0) and (index[b] >= 0) for a, b in pairs]
+        pairs, same = index[pairs[keep]], same[keep]
+        probes = probes.subset(probes.occluded)[0]
+    pooled = [slow_pool(features, verify, t, score) for t in range(len(verify.ids))]
+    scores = np.array([cosine(pooled[a], pooled[b]) for a, b in pairs])
+    for name, far in (("tar_1", 0.1), ("tar_01", 0.01), ("tar_0001", 1e-4)):
+        expected = 100 * slow_tar(scores.round(6), same, far)
+        assert found[f"{name}_percent"] == pytest.approx(expected)
+    mine = [slow_pool(features, probes, t, score) for t in range(len(probes.ids))]
+    for k in (1, 5):
+        shares = []
+        for gallery in protocol.galleries:
+            theirs = [slow_pool(features, gallery, t, score) for t in range(len(gallery.ids))]
+            similarity = [[cosine(a, b) for b in theirs] for a in mine]
+            shares.append(slow_rank(similarity, probes.subjects, gallery.subjects, k))
+        assert found[f"rank_{k}_percent"] == pytest.approx(100 * np.mean(shares))
+    assert found["rank_1_percent"] < 100 and found["genuine"] == same.sum()
+    assert found["probes_with_mate"] == (probes.subjects < 7).sum() < found["probes"]
+
+
+def test_ijbc_without_galleries_has_no_rank(small_ijbc):
+    features, protocol = small_ijbc
+    found = ijbc_protocol(features, replace(protocol, galleries=(), probes=None))
+    assert np.isnan(found["rank_1_percent"]) and found["probes"] == 0
+    assert list(found.index)[:4] == [
+        "tar_01_percent",
+        "tar_001_percent",
+        "tar_0001_percent",
+        "tar_00001_percent",
+    ]
+
+
+def test_ijbc_refuses_bad_input(small_ijbc):
+    features, protocol = small_ijbc
+    with pytest.raises(ValueError, match="'directional_min'"):
+        ijbc_protocol(features, protocol, score="directional_min")
+    bare = replace(protocol.verify, occluded=np.zeros(len(protocol.verify.rows), bool))
+    with pytest.raises(ValueError, match="0 genuine and 0 impostor comparisons of naturally"):
+        ijbc_protocol(features, replace(protocol, verify=bare), natural=True)
+    only = replace(protocol.probes, subjects=np.zeros(48, int))
+    with pytest.raises(ValueError, match="mate in gallery 2"):
+        ijbc_protocol(features, replace(protocol, probes=only))
+    with pytest.raises(ValueError, match="not finite"):
+        ijbc_protocol(np.full_like(features, np.nan), protocol)

@@ -1,0 +1,191 @@
+"""One notebook executed: its parameters, its key, what it wrote, and how it may stop."""
+
+import os
+
+import nbformat
+import pandas as pd
+import pytest
+
+from ifr.common import paths
+from ifr.common.errors import NotebookFailed, UserError
+from ifr.experiment import batch, results
+from ifr.experiment.notebook import check_parameters, execute, notebook_key, parameter_names
+from ifr.experiment.run import start
+
+PARAMETERS = 'profile = "smoke"\nseed = 0'
+WRITE = """
+from pathlib import Path
+import pandas as pd
+from ifr.experiment.results import Results
+results = Results(name="05_small", folder=Path("{folder}"))
+results.save_table(pd.DataFrame(dict(seed=[seed])), "{table}")
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    (tmp_path / "notebooks").mkdir()
+    return start("test", profile="smoke", seed=3)
+
+
+def write(run, *cells, name="05_small", parameters=PARAMETERS):
+    """Write a notebook of code cells, or text where one begins with #; return its path."""
+    made = nbformat.v4.new_notebook()
+    made.cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *(
+            nbformat.v4.new_markdown_cell(source)
+            if source.startswith("#")
+            else nbformat.v4.new_code_cell(source)
+            for source in cells
+        ),
+    ]
+    path = paths.notebooks() / f"{name}.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+def table(run, name):
+    return WRITE.format(folder=run.folder, table=name)
+
+
+def test_a_current_result_is_kept_and_takes_over_a_changed_text(run):
+    path = write(run, "# Old title", table(run, "small"), "print('ran', seed)")
+    target = run.folder / path.name
+    assert execute(path, run) and not execute(path, run)
+    assert pd.read_csv(run.folder / "tables" / "small.csv")["seed"].tolist() == [3]
+    record = results.record_of(target)
+    assert list(record["files"]) == ["tables/small.csv"] and record["seconds"] > 0
+    write(run, "# New title", table(run, "small"), "print('ran', seed)")
+    assert not execute(path, run)
+    executed = nbformat.read(target, as_version=4)
+    assert [cell.source for cell in executed.cells if cell.cell_type == "markdown"] == [
+        "# New title"
+    ]
+    assert executed.cells[-1].outputs[0].text == "ran 3\n"
+    assert results.record_of(target) == record
+
+
+def test_a_result_whose_file_was_changed_or_lost_is_not_current(run):
+    path = write(run, table(run, "small"))
+    assert execute(path, run)
+    (run.folder / "tables" / "small.csv").write_text("seed\n4\n")
+    assert execute(path, run)
+    (run.folder / "tables" / "small.csv").unlink()
+    assert execute(path, run) and not execute(path, run)
+
+
+def test_what_a_notebook_no_longer_writes_is_removed_and_no_other_file(run):
+    path = write(run, table(run, "old"))
+    execute(path, run)
+    (run.folder / "tables" / "by_hand.csv").write_text("a\n1\n")
+    write(run, table(run, "new"))
+    execute(path, run)
+    assert sorted(p.stem for p in (run.folder / "tables").iterdir()) == ["by_hand", "new"]
+
+
+def test_leftovers_of_renamed_notebooks_are_removed_before_a_run(run, capsys):
+    kept, renamed = write(run, table(run, "kept")), write(run, table(run, "gone"), name="07_old")
+    execute(kept, run), execute(renamed, run)
+    evidence = run.folder / "tables" / "evidence_09.csv"
+    evidence.write_text("claim\nC01\n")
+    batch.clear_leftovers(run, [kept])
+    left = [p.relative_to(run.folder).as_posix() for p in sorted(run.folder.rglob("*.*"))]
+    assert left == ["05_small.ipynb", "tables/kept.csv"]
+    shown = capsys.readouterr().out
+    assert all(f"removed {name}" in shown for name in ("07_old.ipynb", "tables/evidence_09.csv"))
+    assert batch.result_files(run.folder) == left
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('note = "a=b"', "note"),
+        ('x: Literal["a"] = "a"', "x"),
+        ("n: int | None = None", "n"),
+        ("a = b = 1  # two", "b"),
+    ],
+)
+def test_every_way_to_set_a_parameter_is_known(run, line, name):
+    path = write(run, parameters=f"{PARAMETERS}\n{line}")
+    assert parameter_names(path)[-1] == name
+    check_parameters(path, {name: 1})
+
+
+def test_unknown_parameters_and_a_cell_that_is_not_python_are_refused(run):
+    with pytest.raises(UserError, match=r"has no parameter sede: it takes profile, seed"):
+        check_parameters(write(run), {"sede": 1})
+    with pytest.raises(UserError, match=r"05_small\.ipynb are not Python: line 1"):
+        parameter_names(write(run, parameters="seed := 1"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("raise RuntimeError('no face')", "RuntimeError: no face"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its kernel was killed"),
+    ],
+)
+def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_result(
+    run, cell, words
+):
+    path = write(run, "good = 1")
+    execute(path, run)
+    good = (run.folder / path.name).read_bytes()
+    write(run, cell, "never = 1")
+    with pytest.raises(NotebookFailed, match=rf"05_small\.ipynb.*{words}.*failed\.ipynb"):
+        execute(path, run)
+    assert (run.folder / path.name).read_bytes() == good
+    assert (run.folder / "05_small.failed.ipynb").exists()
+
+
+def test_the_kernel_gets_its_environment_and_this_process_keeps_its_own(run):
+    path = write(run, "import os; print(os.environ['IFR_PROGRESS'], 'IFR_JOURNAL' in os.environ)")
+    before = dict(os.environ)
+    execute(path, run)
+    assert dict(os.environ) == before
+    executed = nbformat.read(run.folder / path.name, as_version=4)
+    assert executed.cells[-1].outputs[0].text == "0 True\n"
+
+
+def test_the_kernel_says_nothing_in_the_log(run, capfd):
+    execute(write(run, "1"), run)
+    output = capfd.readouterr()
+    assert output.out == "" and output.err == ""
+
+
+def test_the_key_follows_what_the_library_does_not_what_it_says(run, tmp_path, monkeypatch):
+    package, path = tmp_path / "package", write(run, "1")
+    package.mkdir()
+    monkeypatch.setattr(paths, "PACKAGE", package)
+
+    def key(text, **parameters):
+        (package / "module.py").write_text(text)
+        os.utime(package / "module.py", ns=(len(text), len(text)))
+        return notebook_key(path, run, parameters)
+
+    first = key('"""Old words."""\nRATE = 0.5\n')
+    assert key('"""Mended words, more of them."""\n\nRATE = 0.5  # and why\n') == first
+    assert key('"""Old words."""\nRATE = 0.25\n') != first
+    assert key('"""Old words."""\nRATE = 0.5\n', seed=1) != first
+
+
+def test_the_key_of_the_claims_follows_the_evidence_and_the_run_on_photographs(run):
+    claims, other = write(run, name="12_claims"), write(run, name="11_part_retrieval")
+
+    def keys():
+        return [notebook_key(path, run, {}) for path in (claims, other)]
+
+    seen = [keys()]
+    for folder, name in ((run.folder / "tables", "evidence_07.csv"), (photographs(), "claims.csv")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("claim\n")
+        (folder / "manifest.json").write_text("{}")
+        seen.append(keys())
+    assert len({one for one, _ in seen}) == 3 and len({other for _, other in seen}) == 1
+
+
+def photographs():
+    return paths.results("photographs")
