@@ -15,10 +15,10 @@ reproduce: $(READY)
 
 # All tests: one process a core and one thread a process, since two that share cores slow each other.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 quick: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup tests/paper tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/paper tests/unit
 
 lint: $(READY_TEST)
 	$(BIN)/ruff check .

@@ -57,13 +57,10 @@ MIRROR.setflags(write=False)
 def check_landmarks(
     landmarks: ArrayLike, name: str = "landmarks", size: float | None = None
 ) -> np.ndarray:
-    """Return landmarks as float64 after checking what every caller relies on.
+    """Return landmarks (..., 68, 2) as float64, or say what is wrong with what ``name`` names.
 
-    Args:
-        landmarks: (..., 68, 2) array (a CPU tensor will do), pixels, x then y.
-        name: how the error messages call it.
-        size: side of the square image in pixels, if known. Single points of a turned face may
-            leave the image, but the centre of a face may not: that is landmarks of another frame.
+    Single points of a turned face may leave its square image, whose side is ``size`` if known, but
+    the centre of a face may not: such landmarks are of another frame.
     """
     array = np.asarray(landmarks)
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
@@ -94,20 +91,14 @@ def check_landmarks(
 
 
 def mirror(landmarks: np.ndarray, width: float) -> np.ndarray:
-    """Return the landmarks (..., 68, 2) of the horizontally flipped image of that width.
-
-    They are renumbered, so that point 0 is again the jaw's first point.
-    """
+    """Return the landmarks (..., 68, 2), renumbered, of the flipped image of that width."""
     flipped = check_landmarks(landmarks)[..., MIRROR, :].copy()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Return the five points of the ArcFace alignment: (..., 68, 2) -> (..., 5, 2).
-
-    They are the two eye centres in image order, the nose tip and the two mouth corners.
-    """
+    """Return the points (..., 5, 2) of the template: eye centres, nose tip, mouth corners."""
     landmarks = check_landmarks(landmarks)
     eyes = [landmarks[..., GROUPS[name], :].mean(axis=-2) for name in ("right_eye", "left_eye")]
     tip, right, left = (landmarks[..., i, :] for i in (30, 48, 54))
@@ -115,13 +106,7 @@ def five_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the least-squares rotation, scale and shift of points (P, 2) to points (P, 2).
-
-    It is a (2, 3) matrix for :func:`apply_similarity`, never a reflection.
-
-    Raises:
-        UserError: if all source points coincide.
-    """
+    """Return the least-squares (2, 3) matrix of rotation, scale and shift between points (P, 2)."""
     # Imported here: it takes 0.2 s, which every program that only reads landmarks would wait for.
     from skimage.transform import SimilarityTransform
 
@@ -139,13 +124,11 @@ def apply_similarity(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def alignment(landmarks: np.ndarray, method: str = "five") -> np.ndarray:
-    """Return the (2, 3) similarity from an image to the aligned frame.
+    """Return the (2, 3) similarity from an image with landmarks (68, 2) to the aligned frame.
 
-    Args:
-        landmarks: (68, 2) pixels of the image.
-        method: ``"five"``: eyes, nose tip and mouth corners to the ArcFace template, as the paper;
-            ``"all"``: all 68 points to the mean frontal face, which suffers less from a single
-            wrong point but takes a turned face to another place.
+    ``"five"`` takes eyes, nose tip and mouth corners to the ArcFace template, as the paper;
+    ``"all"`` takes all 68 points to the mean frontal face, which suffers less from a single wrong
+    point but takes a turned face to another place.
     """
     if method == "five":
         return similarity(five_points(landmarks), ARCFACE_TEMPLATE)
@@ -155,27 +138,12 @@ def alignment(landmarks: np.ndarray, method: str = "five") -> np.ndarray:
 
 
 def five_point_alignment(points: np.ndarray) -> np.ndarray:
-    """Return the (2, 3) similarity from an image to the aligned frame for five points.
+    """Return the (2, 3) similarity from an image to the aligned frame for the template's points.
 
-    Args:
-        points: (5, 2) in the order of ``ARCFACE_TEMPLATE``; unknown ones are NaN, such as the mouth
-            corners of IJB-A.
-
-    Raises:
-        UserError: if fewer than two points are known, or they coincide.
+    Unknown ones of the (5, 2) are NaN, such as the mouth corners of IJB-A.
     """
     points = np.asarray(points, np.float64)
     known = np.isfinite(points).all(axis=1)
     if known.sum() < 2:
         raise UserError(f"alignment needs two of the five points, {int(known.sum())} are known")
     return similarity(points[known], ARCFACE_TEMPLATE[known])
-
-
-def alignment_residual(points: np.ndarray) -> float:
-    """Return how far the five points (5, 2) lie from the template once aligned, mean, pixels.
-
-    For our rendered faces 1 to 3 from the front, about 7 at 45 degrees and 10 at 60; far more where
-    a point is wrong. Unknown points are NaN and do not count; two known points fit exactly.
-    """
-    moved = apply_similarity(five_point_alignment(points), np.asarray(points, np.float64))
-    return float(np.nanmean(np.linalg.norm(moved - ARCFACE_TEMPLATE, axis=-1)))

@@ -6,9 +6,9 @@ frontal template to every face of a mini-batch, and to warp response peaks back 
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.spatial import Delaunay
@@ -17,14 +17,10 @@ from ifr.common.errors import UserError
 from ifr.common.paths import ASSETS
 from ifr.landmarks import FACE_SIZE, NUM_LANDMARKS, check_landmarks, mirror
 
-NUM_BORDER = 8
-NUM_POINTS = NUM_LANDMARKS + NUM_BORDER
-NUM_TRIANGLES = 2 * NUM_POINTS - 2 - NUM_BORDER  # 142: all 8 border points lie on the hull
-
 # Corners and edge midpoints of the unit square, clockwise on screen from the upper left.
 _BORDER = np.array([[0, 0], [1, 0], [2, 0], [2, 1], [2, 2], [1, 2], [0, 2], [0, 1]]) / 2.0
 _TOLERANCE = 1e-9  # how negative a barycentric coordinate may be and still count as on an edge
-_CHUNK = 50_000 // NUM_TRIANGLES  # points located at once: arrays that stay in the cache
+_CHUNK = 352  # points located at once in 142 triangles: arrays that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +31,11 @@ class FaceMesh:
     ArcFace alignment leaves the chin below that boundary (y = 116 to 120 of 112), which would
     turn triangles over, so ours lie a quarter of the image outside it; pass `margin=0` to
     `from_landmarks` to match, with landmarks that stay inside.
-
-    Attributes:
-        points: (76, 2) float64 pixels, the 68 template landmarks and the 8 border points.
-        triangles: (142, 3) int64 indices into the points, all of positive signed area.
-        size: side of the square image frame in pixels; `points` are in this frame.
-
-    >>> mesh = FaceMesh.frontal()
-    >>> mesh.points.shape, mesh.triangles.shape
-    ((76, 2), (142, 3))
     """
 
-    points: np.ndarray
-    triangles: np.ndarray
-    size: float
+    points: np.ndarray  # (76, 2) float64 pixels: the 68 template landmarks, the 8 border points
+    triangles: np.ndarray  # (142, 3) int64 indices into the points, all of positive signed area
+    size: float  # side of the square image frame of the points, pixels
 
     def __post_init__(self) -> None:
         for array in (self.points, self.triangles):
@@ -62,14 +49,11 @@ class FaceMesh:
         margin: float | None = None,
         symmetric: bool = True,
     ) -> "FaceMesh":
-        """Build the mesh of a frontal template by Delaunay triangulation.
+        """Build the mesh of a frontal template (68, 2) by Delaunay triangulation.
 
-        Args:
-            landmarks: (68, 2) pixels of the frontal face, such as the mean frontal face of a set.
-            size: side of the image frame in pixels.
-            margin: distance of the border points outside the frame, in pixels; size / 4 if None.
-            symmetric: average the template with its mirror image first. The triangles are then
-                mirror images too, but for one quadrilateral across the midline, between the brows.
+        The border points lie ``margin`` pixels outside the frame, size / 4 if None. ``symmetric``
+        averages the template with its mirror image first: the triangles are then mirror images too,
+        but for one quadrilateral across the midline, between the brows.
         """
         landmarks = check_landmarks(landmarks, size=size)
         if symmetric:
@@ -77,22 +61,29 @@ class FaceMesh:
         margin = size / 4 if margin is None else margin
         border = _BORDER * (size + 2 * margin) - margin
         if (landmarks <= border[0]).any() or (landmarks >= border[4]).any():
+            reach = np.array([landmarks.min(axis=0), landmarks.max(axis=0)]).round(1).tolist()
             raise UserError(
-                f"template landmarks reach from {landmarks.min(axis=0).round(1).tolist()} to "
-                f"{landmarks.max(axis=0).round(1).tolist()}, beyond the border points "
-                f"{margin:g} pixels outside the {size:g}-pixel frame; give a larger margin"
+                f"template landmarks reach {reach}, beyond the border points {margin:g} pixels "
+                f"outside the {size:g}-pixel frame; give a larger margin"
             )
         points = np.concatenate([landmarks, border])
         return FaceMesh(points, _delaunay(points), size)
 
     @staticmethod
+    @cache
     def frontal(size: int = FACE_SIZE) -> "FaceMesh":
         """Return the packaged template: the mean frontal face of the default procedural data.
 
         It is in the frame of the aligned face (112), or of its centre crop (96: the network's
         input); the border points move along, so that transfers in both agree.
+
+        >>> FaceMesh.frontal().points.shape, FaceMesh.frontal().triangles.shape
+        ((76, 2), (142, 3))
         """
-        return _frontal(size)
+        if not 0 < size <= FACE_SIZE:
+            raise UserError(f"size of the frontal mesh must be in 1..{FACE_SIZE}, got {size}")
+        mesh = FaceMesh.from_landmarks(np.load(ASSETS / "frontal68.npy"))
+        return replace(mesh, points=mesh.points - (FACE_SIZE - size) / 2, size=size)
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -107,7 +98,7 @@ class FaceMesh:
     def vertices(self, landmarks: np.ndarray) -> np.ndarray:
         """Append the border points: landmarks (..., 68, 2) in this frame -> (..., 76, 2)."""
         landmarks = check_landmarks(landmarks)
-        border = np.broadcast_to(self.border, (*landmarks.shape[:-2], NUM_BORDER, 2))
+        border = np.broadcast_to(self.border, (*landmarks.shape[:-2], *self.border.shape))
         return np.concatenate([landmarks, border], axis=-2)
 
     def folded(self, landmarks: np.ndarray) -> np.ndarray:
@@ -118,18 +109,12 @@ class FaceMesh:
         return _signed_areas(self.vertices(landmarks), self.triangles) <= 0
 
     def locate(self, points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the triangle that encloses each point, and the point's place in it.
+        """Return which triangle (..., P) holds each point (..., P, 2), and its place (..., P, 3).
 
-        In a folded (profile) mesh triangles overlap; `enclosing_triangle` says which one wins.
-        Every point inside the border has an answer, and it is never a folded triangle.
-
-        Args:
-            points: (..., P, 2) pixels; leading dimensions broadcast with those of the landmarks.
-            landmarks: (..., 68, 2) pixels, in this mesh's frame.
-
-        Returns:
-            Indices into `triangles` (..., P), -1 outside the border and for NaN; and barycentric
-            coordinates (..., P, 3) that sum to 1, NaN where the triangle is -1.
+        Leading dimensions broadcast with those of the landmarks (..., 68, 2). The place is given by
+        barycentric coordinates, which sum to 1. Outside the border and for NaN the triangle is -1
+        and the place NaN. Every point inside the border has an answer, and it is never a folded
+        triangle; where triangles overlap, `enclosing_triangle` says which one wins.
 
         >>> mesh = FaceMesh.frontal()
         >>> triangle, barycentric = mesh.locate([[50.0, 60.0], [500.0, 0.0]], mesh.landmarks)
@@ -152,7 +137,10 @@ class FaceMesh:
         inside = ((points >= low) & (points <= high)).all(axis=-1)  # NaN compares false
         points = np.where(inside[..., None], points, low)
         triangle, barycentric = np.empty((rows, columns), np.int64), np.empty((rows, columns, 3))
-        for block in _blocks(rows, columns):
+        width = max(1, min(columns, _CHUNK))
+        height = max(1, _CHUNK // width)
+        for row, column in product(range(0, rows, height), range(0, columns, width)):
+            block = slice(row, row + height), slice(column, column + width)
             located = self.enclosing_triangle(points[block], landmarks[block[0]])
             triangle[block], barycentric[block] = located
         triangle[~inside], barycentric[~inside] = -1, np.nan
@@ -190,16 +178,12 @@ class FaceMesh:
     def place(
         self, triangle: np.ndarray, barycentric: np.ndarray, landmarks: np.ndarray
     ) -> np.ndarray:
-        """Return the points (..., P, 2) with the given place in the mesh: the inverse of `locate`.
-
-        Triangles (..., P) and coordinates (..., P, 3) broadcast with the landmarks (..., 68, 2);
-        points are NaN where the triangle is -1.
-        """
+        """Return the points (..., P, 2) with given places, NaN for -1: the inverse of `locate`."""
         triangle, vertices = np.asarray(triangle), self.vertices(landmarks)
         batch = np.broadcast_shapes(triangle.shape[:-1], vertices.shape[:-2])
         # Index -1 picks the last triangle, which NaN replaces below.
         corner = np.broadcast_to(self.triangles[triangle], (*batch, triangle.shape[-1], 3))
-        vertices = np.broadcast_to(vertices, (*batch, NUM_POINTS, 2))
+        vertices = np.broadcast_to(vertices, (*batch, *self.points.shape))
         corners = np.take_along_axis(vertices[..., None, :, :], corner[..., None], axis=-2)
         placed = (np.asarray(barycentric)[..., None] * corners).sum(axis=-2)
         return np.where((triangle < 0)[..., None], np.nan, placed)
@@ -209,12 +193,10 @@ class FaceMesh:
     ) -> np.ndarray:
         """Move points of one face to the same spot of another (Sec. 3.3).
 
-        Inside a mesh without folded triangles, there and back is the identity. A point that lands
-        on a folded triangle of the target lies on a side of the face that is not seen there.
-
-        Points (..., P, 2) go from faces with landmarks ``source`` (..., 68, 2) to faces with
-        landmarks ``target``; `mesh.landmarks` are the template's. Points outside the border square,
-        which is wider than the image, become NaN, or with ``clip`` are moved onto it first.
+        Points (..., P, 2) go from faces with landmarks ``source`` (..., 68, 2) to those with
+        ``target``. Inside a mesh without folded triangles, there and back is the identity; a point
+        that lands on a folded triangle lies on a side of the face that is not seen there. Points
+        outside the border square become NaN, or with ``clip`` are moved onto it first.
 
         >>> mesh = FaceMesh.frontal()
         >>> lower = mesh.landmarks + [0, 5]  # the same face, 5 pixels further down
@@ -223,14 +205,6 @@ class FaceMesh:
         """
         points = np.clip(points, self.border[0], self.border[4]) if clip else points
         return self.place(*self.locate(points, source), target)
-
-
-@cache
-def _frontal(size: int) -> FaceMesh:
-    if not 0 < size <= FACE_SIZE:
-        raise UserError(f"size of the frontal mesh must be in 1..{FACE_SIZE}, got {size}")
-    mesh = FaceMesh.from_landmarks(np.load(ASSETS / "frontal68.npy"))
-    return replace(mesh, points=mesh.points - (FACE_SIZE - size) / 2, size=size)
 
 
 def _signed_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -254,12 +228,3 @@ def _delaunay(points: np.ndarray) -> np.ndarray:
     start = triangles.argmin(axis=1)[:, None]
     triangles = np.take_along_axis(triangles, (start + np.arange(3)) % 3, axis=1)
     return triangles[np.lexsort(triangles.T[::-1])]
-
-
-def _blocks(faces: int, points: int) -> Iterator[tuple[slice, slice]]:
-    """Cut a (faces, points) table into blocks of bounded memory."""
-    columns = max(1, min(points, _CHUNK))
-    rows = max(1, _CHUNK // columns)
-    for row in range(0, faces, rows):
-        for column in range(0, points, columns):
-            yield slice(row, row + rows), slice(column, column + columns)

@@ -10,12 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from ifr.common.errors import UserError
-from ifr.common.tensors import check_floating
+from ifr.common.tensors import check_floating, widened
 from ifr.landmarks import CROP_SIZE, GROUPS, NUM_LANDMARKS, check_landmarks
 from ifr.mesh import FaceMesh
 
@@ -44,10 +45,8 @@ def corners(rectangle: ArrayLike) -> np.ndarray:
         raise UserError(f"a rectangle is x, y, width, height; got shape {rectangle.shape}")
     if not np.isfinite(rectangle).all() or (rectangle[..., 2:] <= 0).any():
         raise UserError(f"a rectangle needs finite x, y and positive sizes, got {rectangle}")
-    x, y, width, height = np.moveaxis(rectangle, -1, 0)
-    return np.stack([x, y, x + width, y, x + width, y + height, x, y + height], axis=-1).reshape(
-        *rectangle.shape[:-1], 4, 2
-    )
+    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    return rectangle[..., None, :2] + unit * rectangle[..., None, 2:]
 
 
 @lru_cache(maxsize=8)
@@ -78,48 +77,34 @@ def on_face(rectangle: ArrayLike, mesh: FaceMesh) -> np.ndarray:
 
 
 def draw_rectangle(
-    rng: np.random.Generator,
-    mesh: FaceMesh | None = None,
-    *,
-    kind: str = "BlaS",
-    placement: str = "face",
+    rng: Generator, mesh: FaceMesh | None = None, *, kind: str = "BlaS", placement: str = "face"
 ) -> tuple[float, float, float, float]:
-    """Draw the normalised mask of one mini-batch (Sec. 3.3).
+    """Draw x, y, width, height of the normalised mask of one mini-batch (Sec. 3.3).
 
-    Args:
-        rng: a named stream of `ifr.common.seeding`.
-        mesh: frontal template.
-        kind: "BlaS" (32 x 12) or "GauD" (width and height each a whole number from 12 to 32).
-        placement: "face": uniform over the places where all four corners lie on the face, the
-            paper's "randomly placed on the face"; "released": the released code's rule, anywhere
-            in the image less a margin of 10 pixels.
-
-    Returns:
-        x, y of the upper left corner, width, height, in pixels of the mesh's frame.
+    The paper says "randomly placed on the face"; we draw uniformly from the places where all four
+    corners lie on the face; pass ``placement="released"`` for the released code's rule, anywhere in
+    the image less a margin of 10 pixels.
     """
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     if placement not in ("face", "released"):
         raise UserError(f'placement must be "face" or "released", got {placement!r}')
-    if kind == "BlaS":
-        size = np.array(BLAS_SIZE, float)
-    elif kind == "GauD":
-        size = rng.integers(GAUD_RANGE[0], GAUD_RANGE[1], size=2, endpoint=True).astype(float)
-    else:
+    if kind not in KINDS:
         raise UserError(f'kind must be "BlaS" or "GauD", got {kind!r}')
-    box = face_hull(mesh)
-    low, high = box.min(axis=0), box.max(axis=0) - size
+    blas = kind == "BlaS"
+    size = np.array(BLAS_SIZE) if blas else rng.integers(*GAUD_RANGE, size=2, endpoint=True)
+    low, high = face_hull(mesh).min(axis=0), face_hull(mesh).max(axis=0) - size
     if placement == "released":
         low, high = np.full(2, RELEASED_MARGIN), mesh.size - RELEASED_MARGIN - size
     # Rejection keeps the place uniform; about a third of the draws are taken.
     for _ in range(1000 if (high >= low).all() else 0):
-        rectangle = (*rng.uniform(low, high).tolist(), *size.tolist())
+        rectangle = (*rng.uniform(low, high).tolist(), *map(float, size))
         if placement == "released" or on_face(rectangle, mesh):
             return rectangle
     raise UserError(f"a {size[0]:g} x {size[1]:g} rectangle does not fit on this template's face")
 
 
 def draw_rectangles(
-    rng: np.random.Generator, count: int, mesh: FaceMesh | None = None, **options: str
+    rng: Generator, count: int, mesh: FaceMesh | None = None, **options: str
 ) -> np.ndarray:
     """Draw one rectangle per image, (count, 4), as for the synthetic occlusion of Sec. 4 tests."""
     return np.array([draw_rectangle(rng, mesh, **options) for _ in range(count)]).reshape(-1, 4)
@@ -133,29 +118,24 @@ def warp_vertices(
     size: float | None = None,
     check: bool = True,
 ) -> Tensor:
-    """Warp a template rectangle's four vertices to each face by barycentric coordinates (Fig. 3).
+    """Warp a template rectangle's vertices to each face by barycentric coordinates (Fig. 3).
 
-    As in the paper only the vertices move: the mask of a face is the quadrilateral between them.
+    As in the paper only the vertices move: the mask of a face is the quadrilateral between them,
+    (N, 4, 2) pixels of the image's own frame, on the landmarks' device.
 
     Args:
         rectangle: x, y, width, height in the mesh's frame; (4,) for all faces or (N, 4).
-        landmarks: (N, 68, 2) pixels in the image's own frame; the result is on their device.
-        mesh: frontal template.
         size: side of the images in pixels, if it is not the mesh's (48 for a reduced network).
         check: False for a floating tensor of landmarks that were checked before: looking at their
             values makes a GPU wait.
-
-    Returns:
-        (N, 4, 2) tensor, pixels in the image's own frame, in the landmarks' floating type.
     """
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     size = mesh.size if size is None else size
     faces = _check_faces(landmarks, size) if check else torch.as_tensor(landmarks)
     boxes = np.asarray(rectangle, np.float64)
     if boxes.shape not in ((4,), (len(faces), 4)):
-        raise UserError(
-            f"rectangle must be (4,) or one per face ({len(faces)}, 4), got {boxes.shape}"
-        )
+        wanted = f"(4,) or one per face ({len(faces)}, 4)"
+        raise UserError(f"rectangle must be {wanted}, got {boxes.shape}")
     shared = boxes.ndim == 1
     located = _locate_shared(mesh, tuple(boxes.tolist())) if shared else _locate(mesh, boxes)
     triangle, barycentric = located
@@ -168,16 +148,14 @@ def warp_vertices(
 
 
 def fill_polygon(vertices: Tensor, height: int, width: int) -> Tensor:
-    """Return the pixels whose centres lie inside each polygon, by the even-odd rule.
+    """Return masks (N, height, width) of the pixels with their centre in polygons (N, V, 2).
 
-    The vertices (N, V, 2), pixels in order around each polygon, give masks (N, height, width); a
-    polygon may cross itself. A centre on a left or top edge counts as inside, on a right or bottom
-    edge as outside, so neighbours never overlap.
+    By the even-odd rule: a polygon may cross itself. A centre on a left or top edge counts as
+    inside, on a right or bottom edge as outside, so neighbours never overlap.
     """
     check_floating("vertices", vertices, "(N, V, 2)")
-    rows = torch.arange(height, device=vertices.device, dtype=vertices.dtype) + 0.5
-    columns = torch.arange(width, device=vertices.device, dtype=vertices.dtype) + 0.5
-    inside = torch.zeros(len(vertices), height, width, dtype=torch.bool, device=vertices.device)
+    rows, columns = (vertices.new_ones(side).cumsum(0) - 0.5 for side in (height, width))
+    inside = vertices.new_zeros((len(vertices), height, width), dtype=torch.bool)
     ends = vertices.roll(-1, dims=1)
     for k in range(vertices.shape[1]):  # over the four edges, each for all images at once
         (x0, y0), (x1, y1) = (e[:, :, None].unbind(1) for e in (vertices[:, k], ends[:, k]))
@@ -199,23 +177,18 @@ def occlude(
     noise: Tensor | None = None,
     check: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Occlude the same spot of every face (Sec. 3.3); the given images stay as they are.
+    """Return images with the same spot of every face covered (Sec. 3.3), and masks of where.
 
     Args:
-        images: (N, C, H, H) float in [-1, 1].
+        images: (N, C, H, H) in [-1, 1], which stay as they are; another size than the mesh's, such
+            as a reduced network's 48, shows the same frame at that scale.
         landmarks: (N, 68, 2) pixels in the frame of these images.
         rectangle: x, y, width, height in the mesh's frame, or one for each image as (N, 4).
-        mesh: frontal template. Images of another size, such as a reduced network's 48, show the
-            same frame at that scale.
         fill: "black" (-1), or "noise": normal values of standard deviation 0.5, independent for
             each pixel and channel, clipped to [-1, 1]. The paper does not give the noise's
             parameters and the released code has none of it.
-        generator: source of the noise; the noise is drawn on the generator's device.
-        noise: values like the images, from :func:`draw_noise`, in place of a generator.
+        generator: source of the noise; or give the values, from :func:`draw_noise`, as ``noise``.
         check: False where the landmarks were checked before; see :func:`warp_vertices`.
-
-    Returns:
-        occluded images like `images`, and masks (N, H, H) bool, true where the image was covered.
 
     >>> mesh = FaceMesh.frontal(96)
     >>> images, landmarks = torch.zeros(2, 3, 96, 96), np.stack([mesh.landmarks] * 2)
@@ -226,27 +199,20 @@ def occlude(
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     check_floating("images", images, "(N, C, H, H)")
     if images.shape[-1] != images.shape[-2] or len(images) != len(landmarks):
-        raise UserError(
-            f"images must be square, one for each face; got images {tuple(images.shape)} and "
-            f"landmarks of {len(landmarks)} faces"
-        )
-    height, width = images.shape[-2:]
+        got = f"{tuple(images.shape)} and landmarks of {len(landmarks)} faces"
+        raise UserError(f"images must be square, one for each face; got images {got}")
+    side = images.shape[-1]
     # Places are computed in float32 at least: half precision would move them by tenths of pixels.
-    landmarks = torch.as_tensor(landmarks, device=images.device)
-    if landmarks.dtype != torch.float64:
-        landmarks = landmarks.to(torch.float32)
-    vertices = warp_vertices(rectangle, landmarks, mesh=mesh, size=height, check=check)
-    masks = fill_polygon(vertices, height, width)
-    if fill == "black":
-        cover = images.new_full((), -1.0)
-    elif fill != "noise":
+    landmarks = widened(torch.as_tensor(landmarks, device=images.device))
+    vertices = warp_vertices(rectangle, landmarks, mesh=mesh, size=side, check=check)
+    masks = fill_polygon(vertices, side, side)
+    if fill not in KINDS.values():
         raise UserError(f'fill must be "black" or "noise", got {fill!r}')
-    elif noise is not None:
-        cover = noise
-    elif generator is not None:
+    cover = images.new_full((), -1.0) if fill == "black" else noise
+    if cover is None:
+        if generator is None:
+            raise UserError('fill="noise" needs a generator, so that a run can be repeated')
         cover = draw_noise(images.shape, generator)
-    else:
-        raise UserError('fill="noise" needs a generator, so that a run can be repeated')
     return torch.where(masks[:, None], cover.to(images), images), masks
 
 
@@ -265,10 +231,8 @@ def _locate_shared(mesh: FaceMesh, box: tuple[float, ...]) -> tuple[np.ndarray, 
 def _locate(mesh: FaceMesh, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vertices = corners(boxes)
     if (vertices < 0).any() or (vertices > mesh.size).any():
-        raise UserError(
-            f"rectangle {boxes.tolist()} leaves the {mesh.size:g}-pixel frontal frame; "
-            "x, y, x + width and y + height must lie inside it"
-        )
+        frame = f"{mesh.size:g}-pixel frontal frame"
+        raise UserError(f"rectangle {boxes.tolist()} (x, y, width, height) leaves the {frame}")
     return mesh.locate(vertices, mesh.landmarks)
 
 

@@ -122,10 +122,8 @@ class Network:
 
     def __post_init__(self) -> None:
         if self.input_size not in (112, 96, 48, 24):
-            raise ValueError(
-                f"input_size must be 112 (the whole aligned face), or 96, 48 or 24 (the 96-pixel "
-                f"crop, averaged down by a whole number), got {self.input_size}"
-            )
+            sizes = "112 (the whole aligned face), or 96, 48 or 24 (its crop, averaged down)"
+            raise ValueError(f"input_size must be {sizes}, got {self.input_size}")
 
 
 @dataclass(frozen=True)
@@ -172,17 +170,30 @@ class Profile:
     verification_pairs: int = 6000  # same and different pairs of the AR-style test, each
 
     def as_dict(self) -> dict:
-        """Return every field, nested, as plain values for the manifest."""
+        """Return every field, nested, as plain values."""
         return asdict(self)
 
 
+_SMOKE_FACES = FacesPlan(
+    train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
+)
+_CLASSROOM_FACES = FacesPlan(
+    train=(110, 50), closed_shots=8, validation=(40, 20), templates=(80, 24), ar_identities=60
+)
+_FULL_SIZE_FACES = FacesPlan(
+    train=(1000, 48), closed_shots=6, validation=(100, 20), templates=(300, 24), ar_identities=126
+)
+_FULL_SIZE_BRIEF_FACES = FacesPlan(
+    train=(48, 30), closed_shots=4, validation=(20, 10), templates=(40, 12), ar_identities=20
+)
+_PAPER_FACES = FacesPlan(
+    train=(2000, 48), closed_shots=6, validation=(200, 20), templates=(500, 25), ar_identities=126
+)
 _ALL = (
     Profile(
         name="smoke",
         purpose="tests: every line of every notebook runs, no number means anything",
-        faces=FacesPlan(
-            train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
-        ),
+        faces=_SMOKE_FACES,
         network=Network(input_size=48, filters=32, width=0.125),
         optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
         analysis_images=60,
@@ -193,26 +204,14 @@ _ALL = (
     Profile(
         name="classroom",
         purpose="a laptop without a GPU: every figure and table in under 45 minutes",
-        faces=FacesPlan(
-            train=(110, 50),
-            closed_shots=8,
-            validation=(40, 20),
-            templates=(80, 24),
-            ar_identities=60,
-        ),
+        faces=_CLASSROOM_FACES,
         network=Network(input_size=48, filters=128, width=0.25),
         optimisation=Optimisation(pretrain_steps=2000, steps=700, dropout=0.2, feature_scale=4.0),
     ),
     Profile(
         name="full_size",
         purpose="one GPU: the paper's own network on procedural faces",
-        faces=FacesPlan(
-            train=(1000, 48),
-            closed_shots=6,
-            validation=(100, 20),
-            templates=(300, 24),
-            ar_identities=126,
-        ),
+        faces=_FULL_SIZE_FACES,
         network=Network(),
         optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
         variants=(*MAIN, "full_gaud"),
@@ -220,13 +219,7 @@ _ALL = (
     Profile(
         name="full_size_brief",
         purpose="the paper's own network cut to what two CPU cores train in an hour",
-        faces=FacesPlan(
-            train=(48, 30),
-            closed_shots=4,
-            validation=(20, 10),
-            templates=(40, 12),
-            ar_identities=20,
-        ),
+        faces=_FULL_SIZE_BRIEF_FACES,
         network=Network(),
         optimisation=Optimisation(
             pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
@@ -239,13 +232,7 @@ _ALL = (
     Profile(
         name="paper",
         purpose="the paper's schedule, on procedural faces until its data are in place",
-        faces=FacesPlan(
-            train=(2000, 48),
-            closed_shots=6,
-            validation=(200, 20),
-            templates=(500, 25),
-            ar_identities=126,
-        ),
+        faces=_PAPER_FACES,
         network=Network(),
         optimisation=Optimisation(
             pretrain_steps=100_000,

@@ -107,9 +107,8 @@ def mesh(settings: Settings) -> Iterator[Case]:
 
     def by_scikit_image() -> None:
         for face in landmarks:
-            transform = PiecewiseAffineTransform()
-            transform.estimate(template.points, np.concatenate([face, border]))
-            transform(spots)
+            target = np.concatenate([face, border])
+            PiecewiseAffineTransform.from_estimate(template.points, target)(spots)
 
     yield Case(
         "mesh",
@@ -158,8 +157,7 @@ def alignment_case(settings: Settings) -> Iterator[Case]:
     def by_scikit_image() -> None:
         for jpeg, points in photographs:
             image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-            fit = SimilarityTransform()
-            fit.estimate(five_points(points), ARCFACE_TEMPLATE)
+            fit = SimilarityTransform.from_estimate(five_points(points), ARCFACE_TEMPLATE)
             warp(image, fit.inverse, output_shape=(FACE_SIZE, FACE_SIZE), preserve_range=True)
 
     yield Case(

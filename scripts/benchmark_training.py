@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from ifr.datasets import FaceSet
+from ifr.landmarks import FACE_SIZE
 from ifr.mesh import FaceMesh
 from ifr.profiles import Profile, Variant
 from ifr.training import Batcher, TrainingStep, build_network, make_optimiser
@@ -110,11 +111,11 @@ class Trial:
 def drawn_faces(count: int, classes: int) -> FaceSet:
     """Return noise in place of faces, with landmarks about the template; labels of all classes."""
     rng = np.random.default_rng(0)
-    template = FaceMesh.frontal(112).landmarks
+    template = FaceMesh.frontal(FACE_SIZE).landmarks
     landmarks = template + rng.normal(0, 1, (count, *template.shape))
     labels = np.arange(count) % classes
     labels[-1] = classes - 1
-    images = rng.integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (count, FACE_SIZE, FACE_SIZE, 3), dtype=np.uint8)
     return FaceSet("benchmark", images, labels, landmarks.astype(np.float32))
 
 

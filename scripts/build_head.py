@@ -216,7 +216,7 @@ def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 2
         view[:, :2] = view[:, :2] * (size / 5) + size / 2
         view = np.ascontiguousarray(view, np.float32)
         buffer = z_buffer(size)
-        rasterise(view, triangles, buffer)
+        rasterise(view, triangles, buffer, 0, 0)
         start = view + 0.02 * (normals @ frame.T) * (size / 5, size / 5, 1)
         column, row = np.clip(start[:, :2].astype(int), 0, size - 1).T
         cosine = np.maximum(normals @ direction, 0)

@@ -89,13 +89,14 @@ def lost(scores: Scores) -> frozenset[str]:
     return frozenset(name for name, (got, most) in scores.items() if got < most)
 
 
-def judge(submission: str, scores: Scores, expected: frozenset[str] = frozenset()) -> str:
-    """Return why these are not the scores that a submission must get; empty where they are."""
-    if submission == REFERENCE:
-        return "must get every point" if lost(scores) else ""
+def grade(path: Path, submission: str, scores: Scores, loses: frozenset[str]) -> Grade:
+    """Return the grade of a submission, with the reason where it is not what it must be."""
+    problem = ""
     if submission == UNTOUCHED:
-        return "must get no point" if any(got for got, _ in scores.values()) else ""
-    return "" if lost(scores) == expected else f"must lose {', '.join(sorted(expected))}"
+        problem = "must get no point" if any(got for got, _ in scores.values()) else ""
+    elif lost(scores) != loses:
+        problem = f"must lose {', '.join(sorted(loses))}" if loses else "must get every point"
+    return Grade(path.stem, submission, scores, problem)
 
 
 def read_mistake(path: Path) -> Mistake:
@@ -186,19 +187,19 @@ def run_cell(source: str, namespace: dict[str, Any]) -> bool:
     return True
 
 
-def grade_exercise(path: Path, wrong: Path, chosen: Chosen = list) -> list[Grade]:
-    """Run the submissions of one exercise in this process, ``chosen`` of the wrong ones."""
+def grade_exercise(path: Path, wrong: Path) -> list[Grade]:
+    """Run every submission of one exercise in this process."""
     solved = nbformat.read(path, as_version=4)
-    mistakes = chosen(read_mistakes(path, wrong))
-    grades = []
-    for name, notebook in ((REFERENCE, solved), (UNTOUCHED, released(solved))):
-        scores = run_notebook(notebook)
-        grades.append(Grade(path.stem, name, scores, judge(name, scores)))
-    for mistake in mistakes:
-        scores = run_notebook(with_mistake(solved, mistake))
-        problem = judge(mistake.name, scores, mistake.loses)
-        grades.append(Grade(path.stem, mistake.name, scores, problem))
-    return grades
+    handed_in = submissions(solved, released(solved), read_mistakes(path, wrong))
+    return [grade(path, name, run_notebook(notebook), loses) for name, notebook, loses in handed_in]
+
+
+def submissions(
+    solved: NotebookNode, bare: NotebookNode, mistakes: list[Mistake]
+) -> list[tuple[str, NotebookNode, frozenset[str]]]:
+    """Return what is handed in by name, with the tests that a wrong solution must lose."""
+    wrong = [(one.name, with_mistake(solved, one), one.loses) for one in mistakes]
+    return [(REFERENCE, solved, frozenset()), (UNTOUCHED, bare, frozenset()), *wrong]
 
 
 def check(wrong: Path = WRONG, numbers: Collection[str] = ()) -> Iterator[Grade]:
@@ -216,17 +217,13 @@ def grade_with_nbgrader(path: Path, wrong: Path, chosen: Chosen = list) -> Itera
     """Hand in submissions of one exercise as students would, and have nbgrader grade them."""
     with tempfile.TemporaryDirectory() as folder:
         course = build(Path(folder), [path.name[:2]])
-        api = nbgrader_api(course)
         solved = nbformat.read(path, as_version=4)
         bare = nbformat.read(course / "release" / path.stem / path.name, as_version=4)
-        for name, notebook in ((REFERENCE, solved), (UNTOUCHED, bare)):
-            scores = autograde(api, course, path.stem, name, notebook)
-            yield Grade(path.stem, name, scores, judge(name, scores))
-        for mistake in chosen(read_mistakes(path, wrong)):
-            handed_in = with_mistake(solved, mistake)
-            scores = autograde(api, course, path.stem, mistake.name, handed_in)
-            problem = judge(mistake.name, scores, mistake.loses)
-            yield Grade(path.stem, mistake.name, scores, problem)
+        handed_in = submissions(solved, bare, chosen(read_mistakes(path, wrong)))
+        with nbgrader_api(course) as api:
+            for name, notebook, loses in handed_in:
+                scores = autograde(api, course, path.stem, name, notebook)
+                yield grade(path, name, scores, loses)
 
 
 def autograde(

@@ -3,7 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import nbformat
 
 from ifr.common import paths
 from ifr.common.errors import UserError
-from ifr.common.files import written_whole
+from ifr.common.files import write_text, written_whole
 
 POINTS = 20  # of an exercise, those given by hand included
 SECONDS = 20  # a graded cell may take; a longer one is stopped and gets no points
-GUIDE = "README.md"
+GUIDE, SETTINGS = "README.md", "nbgrader_config.py"
 SECRETS = ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "MARK SCHEME")
 
 CONFIG = f"""# Settings of nbgrader for this course; run nbgrader in this folder.
@@ -27,17 +28,14 @@ c.Execute.timeout = {SECONDS}
 
 def exercises(numbers: Collection[str] = ()) -> list[Path]:
     """Return the notebooks of the exercises, with solutions, in order; ``("01", "04")`` or all."""
-    sources = sorted(paths.exercises().glob("[0-9][0-9]_*.ipynb"))
+    folder = paths.exercises()
+    sources = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not sources:
-        raise UserError(
-            f"no exercises in {paths.exercises()}: run from a checkout of the project, or set "
-            "IFR_HOME to one"
-        )
-    known = [path.name[:2] for path in sources]
-    unknown = sorted(set(numbers) - set(known))
+        raise UserError(f"no exercises in {folder}: run in a checkout, or set IFR_HOME to one")
+    unknown = sorted(set(numbers) - set(sources))
     if unknown:
-        raise UserError(f"no exercise {', '.join(unknown)}: choose from {', '.join(known)}")
-    return [path for path in sources if not numbers or path.name[:2] in numbers]
+        raise UserError(f"no exercise {', '.join(unknown)}: choose from {', '.join(sources)}")
+    return [path for number, path in sources.items() if not numbers or number in numbers]
 
 
 def build(target: Path, numbers: Collection[str] = ()) -> Path:
@@ -49,18 +47,20 @@ def build(target: Path, numbers: Collection[str] = ()) -> Path:
     chosen = exercises(numbers)
     for path in chosen:
         require_form(path)
-    api = nbgrader_api(paths.require_writable(target))
-    (target / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
-    if (paths.exercises() / GUIDE).exists():
-        shutil.copy(paths.exercises() / GUIDE, target / GUIDE)
-    for path in chosen:
-        with written_whole(target / "source" / path.stem / path.name) as temporary:
-            shutil.copy(path, temporary)
-        require_success(api.generate_assignment(path.stem, force=True, create=True), path.name)
-        release = (target / "release" / path.stem / path.name).read_text(encoding="utf-8")
-        left = [word for word in SECRETS if word in release]
-        if left:
-            raise UserError(f"the release of {path.name} still shows {', '.join(left)}")
+    paths.require_writable(target)
+    write_text(target / SETTINGS, CONFIG)
+    guide = paths.exercises() / GUIDE
+    if guide.exists():
+        shutil.copy(guide, target)
+    with nbgrader_api(target) as api:
+        for path in chosen:
+            with written_whole(target / "source" / path.stem / path.name) as temporary:
+                shutil.copy(path, temporary)
+            require_success(api.generate_assignment(path.stem, force=True, create=True), path.name)
+            release = (target / "release" / path.stem / path.name).read_text(encoding="utf-8")
+            left = [word for word in SECRETS if word in release]
+            if left:
+                raise UserError(f"the release of {path.name} still shows {', '.join(left)}")
     return target
 
 
@@ -69,47 +69,46 @@ def require_form(path: Path) -> None:
     seen: set[str] = set()
     points = 0
     for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        settings = cell.metadata.get("nbgrader")
-        if settings is None:
+        if "nbgrader" not in cell.metadata:
             continue
+        settings = cell.metadata["nbgrader"]
         where = f"{path.name}, cell {index} ({settings.get('grade_id')!r})"
         if settings.get("schema_version") != 3:
             raise UserError(f"{where}: schema_version must be 3, got {settings}")
         if settings["grade_id"] in seen:
             raise UserError(f"{where}: this grade_id is used twice")
         seen.add(settings["grade_id"])
-        if not settings["grade"]:
-            continue
-        points += settings["points"]
-        test = cell.cell_type == "code" and not settings["solution"]
-        if test and "### BEGIN HIDDEN TESTS" not in cell.source:
+        is_test = settings["grade"] and cell.cell_type == "code" and not settings["solution"]
+        if is_test and "### BEGIN HIDDEN TESTS" not in cell.source:
             raise UserError(f"{where}: a test needs hidden tests beside those students see")
+        points += settings["points"] if settings["grade"] else 0
     if points != POINTS:
         raise UserError(f"{path.name}: its points add up to {points}, not to {POINTS}")
 
 
-def nbgrader_api(course: Path) -> Any:
-    """Return nbgrader's interface for a course folder."""
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
-    here, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
-    if here not in path.split(os.pathsep):  # nbgrader starts alembic as a program
-        os.environ["PATH"] = os.pathsep.join([here, path])
+@contextmanager
+def nbgrader_api(course: Path) -> Iterator[Any]:
+    """Give nbgrader's interface for a course folder; meanwhile it finds this Python's programs."""
     try:
         from nbgrader.apps.api import NbGraderAPI
-        from traitlets.config import Config
+        from traitlets.config import PyFileConfigLoader
     except ModuleNotFoundError:
-        raise UserError(
-            "the course needs nbgrader, which is not installed: pip install 'ifr[course]'"
-        ) from None
-    config = Config()
+        raise UserError("the course needs nbgrader: pip install 'ifr[course]'") from None
+    config = PyFileConfigLoader(SETTINGS, path=str(course)).load_config()
     config.CourseDirectory.root = str(course.resolve())
-    config.CourseDirectory.course_id = "ifr"
-    config.Execute.timeout = SECONDS
     config.NbGraderAPI.log_level = "ERROR"
-    return NbGraderAPI(config=config)
+    before = dict(os.environ)
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
+    programs = str(Path(sys.executable).parent)  # nbgrader starts alembic as a program
+    os.environ["PATH"] = os.pathsep.join([programs, before.get("PATH", "")])
+    try:
+        yield NbGraderAPI(config=config)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def require_success(result: dict, what: str) -> None:
+def require_success(result: dict[str, Any], what: str) -> None:
     """Refuse what nbgrader failed on, with what it said."""
     if not result["success"]:
         raise UserError(f"nbgrader failed on {what}:\n{result.get('error') or result.get('log')}")

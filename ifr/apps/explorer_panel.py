@@ -3,16 +3,18 @@
 Pictures are put together from arrays: a Matplotlib figure would take longer than all the rest.
 """
 
-import base64
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import cv2
 import ipywidgets as widgets
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib import colormaps
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ifr.apps.explorer import COVERS, RECTANGLE, Answer, Explorer, Setting, View
+from ifr.common.errors import UserError
 from ifr.figures.output import picture_html
 from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED
 from ifr.landmarks import CROP_SIZE
@@ -20,21 +22,15 @@ from ifr.landmarks import CROP_SIZE
 TILE = 108  # side of a face on the screen, pixels: both networks fit beside the controls
 GAP = 6
 TITLE = 16  # height of a line of text
-BARS = 70  # height of the bar chart
+BARS = TILE - TITLE  # height of the bar chart, which has two lines above it
 COLUMNS = 3
 SPREAD, CHANGED = "that keep to places far apart", "whose feature changes most"
-ORANGE, BLUE = (tuple(int(PALETTE[k][i : i + 2], 16) for i in (1, 3, 5)) for k in (1, 0))
-GREY = (150, 150, 150)
+BLUE, ORANGE = map(ImageColor.getrgb, PALETTE[:2])
 FONT = ImageFont.load_default(12)
-
-
-def table_of(name: object, steps: int = 257) -> np.ndarray:
-    """Return a Matplotlib colour map as (steps, 4) float32 in 0..1; odd steps have a middle."""
-    colours = matplotlib.colormaps[name] if isinstance(name, str) else name
-    return colours(np.linspace(0, 1, steps)).astype(np.float32)
-
-
-SIGNED_TABLE, MAGNITUDE_TABLE = table_of(SIGNED), table_of(MAGNITUDE)
+SIGNED_TABLE, MAGNITUDE_TABLE = (  # an odd number of colours, so that 0 has the middle one
+    colormaps.get_cmap(name)(np.linspace(0, 1, 257)).astype(np.float32)
+    for name in (SIGNED, MAGNITUDE)
+)
 
 
 def face_picture(face: np.ndarray) -> np.ndarray:
@@ -61,212 +57,165 @@ def peaks_picture(ground: np.ndarray, answer: Answer, top: float) -> np.ndarray:
     drawn, fine = ground.copy(), 4  # OpenCV takes parts of a pixel as bits of an integer
     strength = answer.change / (top or 1.0)
     for k in strength.argsort():  # the largest on top
-        place = [int(v) for v in answer.peaks[k] * (TILE / CROP_SIZE * 2**fine)]
+        centre = [int(v) for v in answer.peaks[k] * (TILE / CROP_SIZE * 2**fine)]
         radius = int((2 + 3.5 * strength[k]) * 2**fine)
         colour = MAGNITUDE_TABLE[int(256 * min(strength[k], 1)), :3] * 255
-        cv2.circle(drawn, place, radius, colour.tolist(), -1, cv2.LINE_AA, fine)
-        cv2.circle(drawn, place, radius, (255, 255, 255), 1, cv2.LINE_AA, fine)
+        cv2.circle(drawn, centre, radius, colour.tolist(), -1, cv2.LINE_AA, fine)
+        cv2.circle(drawn, centre, radius, (255, 255, 255), 1, cv2.LINE_AA, fine)
     return drawn
 
 
 def bars_picture(answer: Answer, top: float, width: int) -> np.ndarray:
     """Draw the change of every feature, falling; orange above a tenth of the largest."""
-    drawn = np.full((BARS, width, 3), 255, np.uint8)
     order = answer.change.argsort()[::-1]
-    edges = np.linspace(0, width, len(order) + 1).round().astype(int)
-    heights = ((BARS - 2) * answer.change[order] / (top or 1.0)).round().astype(int)
-    for place in range(len(order))[::-1]:  # the largest last: bars may be narrower than a pixel
-        left, right = edges[place], max(edges[place] + 1, edges[place + 1])
-        colour = ORANGE if answer.changed[order[place]] else BLUE
-        drawn[BARS - 1 - heights[place] : BARS - 1, left:right] = colour
-    drawn[-1] = GREY
+    columns = order[np.arange(width) * len(order) // width]  # the filter that each column shows
+    heights = ((BARS - 2) * answer.change[columns] / (top or 1.0)).round()
+    colours = np.where(answer.changed[columns, None], ORANGE, BLUE)
+    filled = np.arange(BARS)[:, None] >= BARS - 1 - heights
+    drawn = np.where(filled[..., None], colours, 255).astype(np.uint8)
+    drawn[-1] = 150  # the axis
     return drawn
 
 
 def answer_picture(view: View, title: str, filters: np.ndarray, top: float) -> np.ndarray:
     """Return all there is to see of one network: response maps, the peak map, the changes."""
     answer, ground = view.answers[title], pale(view.covered)
-    width = COLUMNS * TILE + (COLUMNS - 1) * GAP
-    tiles = [
-        (f"filter {k}", heat_picture(ground, answer.maps[k], answer.limits[k])) for k in filters
+    maps = [
+        _titled(heat_picture(ground, answer.maps[k], answer.limits[k]), f"filter {k}")
+        for k in filters
     ]
-    rows = -(-len(tiles) // COLUMNS)
-    height = rows * (TITLE + TILE + GAP) + TITLE + TILE
-    sheet = np.full((height, width, 3), 255, np.uint8)
-    words: list[tuple[tuple[int, int], str]] = []
-    for place, (name, tile) in enumerate(tiles):
-        x = (place % COLUMNS) * (TILE + GAP)
-        y = (place // COLUMNS) * (TITLE + TILE + GAP)
-        sheet[y + TITLE : y + TITLE + TILE, x : x + TILE] = tile
-        words.append(((x, y), name))
-    y = rows * (TITLE + TILE + GAP)
-    sheet[y + TITLE :, :TILE] = peaks_picture(ground, answer, top)
-    left = TILE + GAP
-    sheet[y + TITLE + TILE - BARS :, left:] = bars_picture(answer, top, width - left)
-    words += [
-        ((0, y), "all peaks"),
-        ((left, y), "change of every feature, sorted"),
-        ((left, y + TITLE), f"full height {top:.3f}"),
-    ]
-    return _lettered(sheet, words)
+    rows = [maps[first : first + COLUMNS] for first in range(0, len(maps), COLUMNS)]
+    bars = bars_picture(answer, top, (COLUMNS - 1) * (TILE + GAP) - GAP)
+    words = "change of every feature, sorted", f"full height {top:.3f}"
+    rows.append([_titled(peaks_picture(ground, answer, top), "all peaks"), _titled(bars, *words)])
+    return np.vstack([np.hstack(row) for row in rows])[:-GAP, :-GAP]
 
 
 def faces_picture(view: View) -> np.ndarray:
     """Return the face without and with its cover, side by side."""
-    sheet = np.full((TITLE + TILE, 2 * TILE + GAP, 3), 255, np.uint8)
-    sheet[TITLE:, :TILE] = face_picture(view.bare)
-    sheet[TITLE:, TILE + GAP :] = face_picture(view.covered)
-    return _lettered(sheet, [((0, 0), "bare"), ((TILE + GAP, 0), "covered")])
-
-
-def png_of(picture: np.ndarray) -> bytes:
-    """Return an RGB picture as PNG."""
-    done, data = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise ValueError(f"cannot write a picture of shape {picture.shape} as PNG")
-    return data.tobytes()
+    faces = dict(bare=view.bare, covered=view.covered)
+    tiles = [_titled(face_picture(face), name) for name, face in faces.items()]
+    return np.hstack(tiles)[:-GAP, :-GAP]
 
 
 def in_words(view: View, title: str) -> str:
     """Return one network's answer as a sentence: the caption, and the text for who cannot see."""
-    found = view.answers[title].figures()
-    return (
-        f"{title}: {found['changed_percent']:.0f} % of the features change by more than a tenth of "
-        f"the most changed one, mean change {found['mean_change']:.4f}; peaks move by "
-        f"{found['peaks_moved_pixels']:.1f} pixels on average."
+    sentence = (
+        "{changed_percent:.0f} % of the features change by more than a tenth of the most changed "
+        "one, mean change {mean_change:.4f}; peaks move by {peaks_moved_pixels:.1f} pixels on "
+        "average."
     )
+    return f"{title}: {sentence.format_map(view.answers[title].figures())}"
 
 
 class Panel:
-    """The explorer as a widget: sliders and lists on the left, both networks beside each other.
+    """The explorer as a widget that answers each move; in a saved notebook, its last pictures."""
 
-    Shown in a live notebook it answers each move; in a saved or converted notebook it is the
-    picture of the last setting.
-
-    Args:
-        explorer: what is explored.
-        setting: to begin with.
-    """
-
-    def __init__(self, explorer: Explorer, setting: Setting | None = None):
+    def __init__(self, explorer: Explorer, setting: Setting | None = None) -> None:
         self.explorer = explorer
         self.view = explorer.look(setting or Setting())
         self._controls = _controls(self.view.setting, len(explorer.seeds))
-        self._faces = widgets.HTML()
-        self._answers = {title: widgets.HTML() for title in explorer.models}
+        self._pages = {title: widgets.HTML() for title in ("faces", *explorer.models)}
         for control in self._controls.values():
             control.observe(self._moved, "value")
-        left = widgets.VBox([*self._controls.values(), self._faces])
-        self.widget = widgets.HBox([left, *self._answers.values()])
+        faces, *answers = self._pages.values()
+        self.widget = widgets.HBox([widgets.VBox([*self._controls.values(), faces]), *answers])
         self.widget.layout.flex_flow = "row wrap"  # below each other where the window is narrow
         self._show()
 
     def set(self, **values: object) -> View:
-        """Move controls by name, as a reader would, and return what is shown then.
-
-        Args:
-            values: of ``person``, ``yaw``, ``cover``, ``x``, ``y``, ``width``, ``height``,
-                ``filters``.
-        """
-        unknown = sorted(set(values) - set(self._controls))
+        """Move controls by name, such as ``yaw`` or ``x``, and return what is shown then."""
+        unknown, known = sorted(set(values) - set(self._controls)), ", ".join(self._controls)
         if unknown:
-            raise ValueError(
-                f"no control {', '.join(unknown)}: there are {', '.join(self._controls)}"
-            )
+            raise UserError(f"no control {', '.join(unknown)}: there are {known}")
         for name, value in values.items():
             self._controls[name].value = value
         return self.view
 
     def pictures(self) -> dict[str, tuple[str, str]]:
-        """Return the pictures on show as HTML with the text that stands for each, by title."""
+        """Return the pictures on show, captioned, as HTML and in words, by title."""
         view = self.view
         top = max(float(one.change.max(initial=0)) for one in view.answers.values())
-        found = {"faces": (_html(faces_picture(view), _face_in_words(view)), _face_in_words(view))}
+        words = _face_in_words(view.setting)
+        shown = {"faces": (_captioned(faces_picture(view), words), words)}
         for title, answer in view.answers.items():
             filters = self.explorer.steady[title]
             if self._controls["filters"].value == CHANGED:
                 filters = answer.change.argsort(kind="stable")[::-1][: len(filters)]
-            words = in_words(view, title)
-            found[title] = (_html(answer_picture(view, title, filters, top), words), words)
-        return found
+            picture, words = answer_picture(view, title, filters, top), in_words(view, title)
+            shown[title] = (_captioned(picture, words), words)
+        return shown
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Return the live widget, with its pictures for viewers that have no kernel."""
-        bundle = dict(self.widget._repr_mimebundle_())
-        shown = self.pictures()
-        bundle["text/html"] = "".join(_captioned(*pair) for pair in shown.values())
-        bundle["text/plain"] = "\n".join(words for _, words in shown.values())
-        return bundle
+        pages, words = zip(*self.pictures().values(), strict=True)
+        texts = {"text/html": "".join(pages), "text/plain": "\n".join(words)}
+        return dict(self.widget._repr_mimebundle_()) | texts
 
-    def _moved(self, _: object) -> None:
-        values = {name: control.value for name, control in self._controls.items()}
-        width, height = values["width"], values["height"]
-        x, y = min(values["x"], CROP_SIZE - width), min(values["y"], CROP_SIZE - height)
-        box = (x, y, width, height)
-        setting = Setting(values["person"], values["yaw"], values["cover"], tuple(map(float, box)))
+    def _moved(self, change: object) -> None:
+        values = [control.value for control in self._controls.values()]
+        person, yaw, cover, x, y, width, height, _ = values
+        box = (min(x, CROP_SIZE - width), min(y, CROP_SIZE - height), width, height)  # stays inside
+        setting = Setting(person, yaw, cover, box)
         if setting != self.view.setting:
             self.view = self.explorer.look(setting)
         self._show()
 
     def _show(self) -> None:
-        shown = self.pictures()
-        self._faces.value = _captioned(*shown.pop("faces"))
-        for title, pair in shown.items():
-            self._answers[title].value = _captioned(*pair)
+        for title, (page, _) in self.pictures().items():
+            self._pages[title].value = page
 
 
 def _controls(setting: Setting, people: int) -> dict[str, widgets.Widget]:
     """Return the controls by name; each can be reached and moved from the keyboard."""
     x, y, width, height = map(int, setting.box)
-    wide = widgets.Layout(width="290px")
+    look = dict(layout=widgets.Layout(width="290px"))
 
-    def slider(
-        name: str, value: int, low: int, high: int, step: int, tip: str
-    ) -> widgets.IntSlider:
-        return widgets.IntSlider(value, low, high, step, description=name, tooltip=tip, layout=wide)
+    def slider(name: str, value: int, low: int, high: int, step: int, tip: str) -> widgets.Widget:
+        return widgets.IntSlider(value, low, high, step, description=name, tooltip=tip, **look)
 
-    def choice(name: str, value, options, tip: str) -> widgets.Dropdown:
-        return widgets.Dropdown(
-            options=options, value=value, description=name, tooltip=tip, layout=wide
-        )
+    def choice(name: str, value: object, options: Sequence, tip: str) -> widgets.Widget:
+        shown = dict(description=name, tooltip=tip, **look)
+        return widgets.Dropdown(options=options, value=value, **shown)
 
+    names = [(f"person {number + 1}", number) for number in range(people)]
+    edge = CROP_SIZE - 4
     return dict(
-        person=choice(
-            "face", setting.person, [(f"person {k + 1}", k) for k in range(people)], "whose face"
-        ),
+        person=choice("face", setting.person, names, "whose face"),
         yaw=slider("turn (°)", int(setting.yaw), -60, 60, 5, "to the left or right, in degrees"),
         cover=choice("cover", setting.cover, COVERS, "what hides a part of the face"),
-        x=slider("left (px)", x, 0, CROP_SIZE - 4, 2, "left edge of the rectangle, frontal frame"),
-        y=slider("top (px)", y, 0, CROP_SIZE - 4, 2, "upper edge of the rectangle, frontal frame"),
+        x=slider("left (px)", x, 0, edge, 2, "left edge of the rectangle, frontal frame"),
+        y=slider("top (px)", y, 0, edge, 2, "upper edge of the rectangle, frontal frame"),
         width=slider("width (px)", width, 4, 48, 2, "of the rectangle"),
         height=slider("height (px)", height, 4, 48, 2, "of the rectangle"),
         filters=choice("filters", SPREAD, (SPREAD, CHANGED), "which six response maps are shown"),
     )
 
 
-def _face_in_words(view: View) -> str:
-    one = view.setting
-    cover = one.cover
+def _face_in_words(setting: Setting) -> str:
+    cover = setting.cover
     if cover == RECTANGLE:
-        x, y, width, height = one.box
+        x, y, width, height = setting.box
         cover = f"a black rectangle, {width:.0f} × {height:.0f} pixels at {x:.0f}, {y:.0f}"
-    return f"Person {one.person + 1}, turned by {one.yaw:.0f}°; cover: {cover}."
+    return f"Person {setting.person + 1}, turned by {setting.yaw:.0f}°; cover: {cover}."
 
 
-def _html(picture: np.ndarray, alt: str) -> str:
-    return picture_html(base64.b64encode(png_of(picture)).decode(), alt, picture.shape[1])
-
-
-def _captioned(picture: str, words: str) -> str:
+def _captioned(picture: np.ndarray, words: str) -> str:
+    """Return a picture as HTML, with a sentence as its caption and as its text alternative."""
+    png = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    image = picture_html(png.tobytes(), words, picture.shape[1])
     return (
         '<figure style="margin: 4px 12px 4px 0"><figcaption style="max-width: 340px; line-height: '
-        f'1.4">{escape(words)}</figcaption>{picture}</figure>'
+        f'1.4">{escape(words)}</figcaption>{image}</figure>'
     )
 
 
-def _lettered(sheet: np.ndarray, words: list[tuple[tuple[int, int], str]]) -> np.ndarray:
-    image = Image.fromarray(sheet)
-    pen = ImageDraw.Draw(image)
-    for place, text in words:
-        pen.text(place, text, fill=(40, 40, 40), font=FONT)
-    return np.asarray(image)
+def _titled(picture: np.ndarray, *lines: str) -> np.ndarray:
+    """Put lines of text above a picture, and a gap below it and at its right."""
+    (height, width), above = picture.shape[:2], TITLE * len(lines)
+    sheet = Image.new("RGB", (width + GAP, above + height + GAP), "white")
+    sheet.paste(Image.fromarray(picture), (0, above))
+    pen = ImageDraw.Draw(sheet)
+    for number, text in enumerate(lines):
+        pen.text((0, number * TITLE), text, fill=(40, 40, 40), font=FONT)
+    return np.asarray(sheet)

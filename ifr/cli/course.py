@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from ifr.cli.checkout import run_script
 
-app = typer.Typer(no_args_is_help=True, help="Exercises that grade themselves, with nbgrader.")
-NUMBERS = Annotated[list[str] | None, typer.Argument(help="Numbers, such as 01 04; default: all.")]
+app = Typer(no_args_is_help=True, help="Exercises that grade themselves, with nbgrader.")
+NUMBERS = Annotated[list[str] | None, Argument(help="Numbers, such as 01 04; default: all.")]
 
 
 @app.command()
 def build(
     numbers: NUMBERS = None,
-    to: Annotated[Path | None, typer.Option(help="Course folder; default: course/.")] = None,
+    to: Annotated[Path | None, Option(help="Course folder; default: course/.")] = None,
 ) -> None:
     """Make the students' release and the instructor's copy of the exercises."""
     from ifr.apps import course
@@ -26,9 +26,7 @@ def build(
 
 @app.command(context_settings=dict(ignore_unknown_options=True))
 def check(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Of scripts/check_course.py: numbers, --nbgrader.")
-    ] = None,
+    arguments: Annotated[list[str] | None, Argument(help="Numbers; --nbgrader.")] = None,
 ) -> None:
     """Grade the reference solutions, the untouched release and wrong solutions."""
     run_script("check_course", arguments or ())

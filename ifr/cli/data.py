@@ -2,22 +2,25 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import typer
+from typer import Argument, Option, Typer
 
-FORMAT = Annotated[str, typer.Argument(help="folder, recordio, lfw, lfw-bin, ijba, ijbc or ar.")]
-PLACE = Annotated[Path, typer.Argument(help="The data set: its folder, or its file.")]
-app = typer.Typer(no_args_is_help=True, help="Read photographs: check and prepare data sets.")
+FORMAT = Annotated[str, Argument(help="folder, recordio, lfw, lfw-bin, ijba, ijbc or ar.")]
+PLACE = Annotated[Path, Argument(help="The data set: its folder, or its file.")]
+METHOD = "By five or all (68) points, or none: already aligned to 112x112."
+FLAG = "IJB-A: a missing visibility flag counts as visible or occluded."
+EMBEDDING = "A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."
+app = Typer(no_args_is_help=True, help="Read photographs: check and prepare data sets.")
 
 
 @app.command()
 def check(
     name: FORMAT,
     path: PLACE,
-    decode: Annotated[bool, typer.Option(help="Decode every image to find broken ones.")] = True,
-    every: Annotated[bool, typer.Option("--all", help="List every problem.")] = False,
+    decode: Annotated[bool, Option(help="Decode every image to find broken ones.")] = True,
+    every: Annotated[bool, Option("--all", help="List every problem.")] = False,
 ) -> None:
     """Count what is there, compare with what was published, list what is missing at what impact."""
     from ifr.datasets.check import check as run_check
@@ -43,17 +46,11 @@ def check(
 def prepare(
     name: FORMAT,
     path: PLACE,
-    landmarks: Annotated[
-        Path | None, typer.Option(help="68 landmarks of each image: .npz, .csv, or .pts files.")
-    ] = None,
-    detect: Annotated[
-        bool, typer.Option(help="Find landmarks with dlib (needs the extra ifr[landmarks]).")
-    ] = False,
-    method: Annotated[
-        str, typer.Option(help="five or all (68) points, or none: already aligned to 112x112.")
-    ] = "five",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the result; default data/.")] = None,
+    landmarks: Annotated[Path | None, Option(help="68 of each image: .npz, .csv or .pts.")] = None,
+    detect: Annotated[bool, Option(help="Find them with dlib (ifr[landmarks]).")] = False,
+    method: Annotated[str, Option(help=METHOD)] = "five",
+    workers: Annotated[int | None, Option(min=1, help="Processes; all cores.")] = None,
+    to: Annotated[Path | None, Option(help="Folder of the result; default data/.")] = None,
 ) -> None:
     """Align every face to 112x112 and keep them as one memory-mapped set; goes on after a stop."""
     from ifr.common import paths
@@ -65,20 +62,14 @@ def prepare(
     reading = read(name, path)
     given = None if landmarks is None else read_landmarks(landmarks, reading.faces)
     if given is not None and given.unmatched:
-        print(
-            f"{len(given.unmatched)} landmarks are of images not there, "
-            f"such as {given.unmatched[0]}"
-        )
+        lost = given.unmatched
+        print(f"{len(lost)} landmarks are of images not there, such as {lost[0]}")
     attributes = reading.faces.attributes | {ROW: np.arange(len(reading.faces))}
     reading = replace(reading, faces=replace(reading.faces, attributes=attributes))
+    named = path.stem if path.is_file() else path.resolve().name
+    folder = to or paths.data()
     done = run_prepare(
-        reading,
-        to or paths.data(),
-        name=path.stem if path.is_file() else path.resolve().name,
-        landmarks=given,
-        detect=detect,
-        method=method,
-        workers=workers,
+        reading, folder, name=named, landmarks=given, detect=detect, method=method, workers=workers
     )
     print(f"{done.folder}: {done.kept:,} faces")
     for reason, count in done.missed.items():
@@ -86,7 +77,7 @@ def prepare(
 
 
 @app.command(name="fetch-lfw")
-def fetch_lfw(folder: Annotated[Path, typer.Argument(help="Where lfw_home/ is put.")]) -> None:
+def fetch_lfw(folder: Annotated[Path, Argument(help="Where lfw_home/ is put.")]) -> None:
     """Download LFW with scikit-learn (research use; read its terms first)."""
     from ifr.datasets.readers.lfw import fetch_lfw as fetch
 
@@ -94,42 +85,24 @@ def fetch_lfw(folder: Annotated[Path, typer.Argument(help="Where lfw_home/ is pu
 
 
 def protocol(
-    name: Annotated[str, typer.Argument(help="lfw, lfw-bin, ijba, ijbc or ar.")],
+    name: Annotated[str, Argument(help="lfw, lfw-bin, ijba, ijbc or ar.")],
     path: PLACE,
-    faces: Annotated[Path, typer.Argument(help="The prepared set: what ifr data prepare made.")],
-    embedding: Annotated[
-        Path,
-        typer.Argument(help="A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."),
-    ],
-    occlusion: Annotated[
-        str, typer.Option(help="none, synthetic (warped masks) or natural (the occluded subset).")
-    ] = "none",
-    mirror: Annotated[bool, typer.Option(help="Add the feature of the mirrored face.")] = False,
-    score: Annotated[
-        str | None, typer.Option(help="Of two templates: directional_min, media or mean_cosine.")
-    ] = None,
-    interpolate: Annotated[
-        str, typer.Option(help="How TAR at FAR is read: none, nearest or linear.")
-    ] = "none",
-    missing_flag: Annotated[
-        str, typer.Option(help="IJB-A: a missing visibility flag counts as visible or occluded.")
-    ] = "visible",
-    save: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    faces: Annotated[Path, Argument(help="The prepared set: what ifr data prepare made.")],
+    embedding: Annotated[Path, Argument(help=EMBEDDING)],
+    occlusion: Annotated[str, Option(help="none, synthetic (warped masks) or natural.")] = "none",
+    mirror: Annotated[bool, Option(help="Add the feature of the mirrored face.")] = False,
+    score: Annotated[str | None, Option(help="directional_min, media or mean_cosine.")] = None,
+    interpolate: Annotated[str, Option(help="TAR at FAR: none, nearest, linear.")] = "none",
+    missing_flag: Annotated[str, Option(help=FLAG)] = "visible",
+    save: Annotated[Path | None, Option(help="Also write the table as CSV.")] = None,
 ) -> None:
     """Test any embedding by a data set's own protocol."""
     from ifr.evaluation.protocols.published import run_protocol
+    from ifr.experiment.results import write_csv
 
-    table = run_protocol(
-        name,
-        path,
-        faces,
-        embedding,
-        occlusion=occlusion,
-        mirror=mirror,
-        score=score,
-        interpolate=interpolate,
-        missing_flag=missing_flag,
-    )
+    how: dict[str, Any] = dict(occlusion=occlusion, mirror=mirror, score=score)
+    how |= dict(interpolate=interpolate, missing_flag=missing_flag)
+    table = run_protocol(name, path, faces, embedding, **how)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     if save is not None:
-        table.to_csv(save, index=False, float_format="%.6g")
+        write_csv(table, save)

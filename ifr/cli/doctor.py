@@ -14,7 +14,7 @@ from ifr.common.hardware import computes_in_bfloat16, usable_cores
 from ifr.datasets import load_set
 from ifr.datasets.photographs import find_folders
 from ifr.datasets.rendered import SetSpec, plan_sets, set_folder
-from ifr.experiment.batch import PACKAGES
+from ifr.experiment.batch import required_packages
 from ifr.profiles import PROFILES
 
 GIB = 2**30
@@ -36,7 +36,7 @@ def report() -> list[tuple[str, str]]:
         ("memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"),
         ("disk", f"{disk.free / GIB:.1f} GiB free at {home}"),
     ]
-    lines += [(f"package {name}", _version(name)) for name in PACKAGES]
+    lines += [(f"package {name}", _version(name)) for name in required_packages()]
     lines.append(("photographs", _photographs_state()))
     for profile in PROFILES.values():
         specs = plan_sets(profile.faces) if profile.faces else []

@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from ifr.cli import course as cli_course
 from ifr.cli import data as cli_data
 from ifr.cli.checkout import run_script
 from ifr.common.errors import OutOfTime, Stopped, UserError
 
-PROFILE = Annotated[
-    str,
-    typer.Option(
-        help="Run size: smoke, classroom, full_size, full_size_brief, paper or photographs."
-    ),
-]
-SEED = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
-MINUTES = Annotated[
-    float | None, typer.Option(min=0.0, help="Stop cleanly after so many minutes (exit status 75).")
-]
+SIZES = "Run size: smoke, classroom, full_size, full_size_brief, paper or photographs."
+DEVICES = "GPUs, or processes on the CPU; default: those of torchrun, else one."
+NUMBERS = "Numbers, such as 07 08; default: the profile's."
+KEPT = "Of networks: trained, or reference: those kept there, nothing is trained."
+AXES = "Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."
+STOP = "Stop cleanly after so many minutes (exit status 75)."
+PROFILE = Annotated[str, Option(help=SIZES)]
+SEED = Annotated[int, Option(min=0, help="Seed of every random draw.")]
+MINUTES = Annotated[float | None, Option(min=0.0, help=STOP)]
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,8 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Towards Interpretable Face Recognition (ICCV 2019), run, read and checked.",
 )
-
-
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_course.app, name="course")
 app.command()(cli_data.protocol)
@@ -39,10 +37,8 @@ app.command()(cli_data.protocol)
 @app.command()
 def faces(
     profile: PROFILE = "classroom",
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet (PNG) and stop.")
-    ] = None,
-    identities: Annotated[int, typer.Option(min=1, help="Rows of the contact sheet.")] = 8,
+    sheet: Annotated[Path | None, Option(help="Write a contact sheet (PNG) and stop.")] = None,
+    identities: Annotated[int, Option(min=1, help="Rows of the contact sheet.")] = 8,
 ) -> None:
     """Render the data sets of a profile, or a contact sheet of 8 shots a person."""
     from ifr.common import paths
@@ -77,9 +73,7 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
 
 @app.command(context_settings=dict(ignore_unknown_options=True))
 def benchmark(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Of scripts/benchmark.py, such as mesh or -- --help.")
-    ] = None,
+    arguments: Annotated[list[str] | None, Argument(help="Such as mesh, or -- --help.")] = None,
 ) -> None:
     """Measure this machine: faces, alignment, the mesh, training, the explorer, and others."""
     run_script("benchmark", arguments or ())
@@ -87,17 +81,11 @@ def benchmark(
 
 @app.command()
 def train(
-    variants: Annotated[
-        list[str] | None, typer.Argument(help="Default: all of the profile.")
-    ] = None,
+    variants: Annotated[list[str] | None, Argument(help="Default: all of the profile.")] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Train on this prepared set, not on the profile's own.")
-    ] = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="GPUs, or processes on CPU; torchrun's, or one.")
-    ] = None,
+    data: Annotated[Path | None, Option(help="Train on this prepared set instead.")] = None,
+    devices: Annotated[int | None, Option(min=1, help=DEVICES)] = None,
     max_minutes: MINUTES = None,
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
@@ -116,14 +104,11 @@ def train(
 
 @app.command()
 def sweep(
-    axes: Annotated[
-        list[str],
-        typer.Argument(help="Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."),
-    ],
-    variant: Annotated[str, typer.Option(help="Whose settings are changed.")] = "full",
-    seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1,2",
+    axes: Annotated[list[str], Argument(help=AXES)],
+    variant: Annotated[str, Option(help="Whose settings are changed.")] = "full",
+    seeds: Annotated[str, Option(help="With commas between them.")] = "0,1,2",
     profile: PROFILE = "classroom",
-    name: Annotated[str, typer.Option(help="Folder below results/PROFILE/.")] = "sweep",
+    name: Annotated[str, Option(help="Folder below results/PROFILE/.")] = "sweep",
     max_minutes: MINUTES = None,
 ) -> None:
     """Train every combination of loss weights, forms and t with several seeds: one table."""
@@ -132,20 +117,16 @@ def sweep(
     if not all(seed.isdecimal() for seed in seeds.split(",")):
         raise UserError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
     chosen = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
+    parsed = sweeps.parse_axes(axes)
     table = sweeps.sweep(
-        sweeps.parse_axes(axes),
-        profile=profile,
-        variant=variant,
-        seeds=chosen,
-        name=name,
-        max_minutes=max_minutes,
+        parsed, profile=profile, variant=variant, seeds=chosen, name=name, max_minutes=max_minutes
     )
     print(sweeps.in_words(table))
 
 
 @app.command()
 def evaluate(
-    variant: Annotated[str, typer.Argument(help="Which network.")],
+    variant: Annotated[str, Argument(help="Which network.")],
     profile: PROFILE = "classroom",
     seed: SEED = 0,
 ) -> None:
@@ -163,27 +144,22 @@ def evaluate(
 
 @app.command()
 def figures(
-    notebooks: Annotated[
-        list[str] | None, typer.Argument(help="Numbers, such as 07 08; default: the profile's.")
-    ] = None,
+    notebooks: Annotated[list[str] | None, Argument(help=NUMBERS)] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
-    weights: Annotated[
-        str, typer.Option(help="Of networks: trained, or reference: kept, nothing is trained.")
-    ] = "trained",
+    weights: Annotated[str, Option(help=KEPT)] = "trained",
 ) -> None:
     """Execute notebooks again and redraw their figures and tables."""
     from ifr.experiment.batch import redraw
 
-    folder = redraw(profile, notebooks or (), seed=seed, weights=weights)
-    print(f"open {folder / 'index.html'}")
+    redraw(profile, notebooks or (), seed=seed, weights=weights)
 
 
 @app.command()
 def reproduce(
     profile: PROFILE = "classroom",
     seed: SEED = 0,
-    force: Annotated[bool, typer.Option(help="Execute current notebooks again.")] = False,
+    force: Annotated[bool, Option(help="Execute current notebooks again.")] = False,
     max_minutes: MINUTES = None,
 ) -> None:
     """Render or align the faces, train every variant, execute every notebook of the profile."""
@@ -195,7 +171,7 @@ def reproduce(
 @app.command()
 def verify(
     profile: PROFILE = "classroom",
-    every: Annotated[bool, typer.Option("--all", help="Show what agrees, too.")] = False,
+    every: Annotated[bool, Option("--all", help="Show what agrees, too.")] = False,
 ) -> None:
     """Compare a run with the committed reference: verdicts, evidence, tables, figures."""
     from ifr.common import paths

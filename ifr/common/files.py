@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -39,24 +41,12 @@ def value_hash(value: object) -> str:
 
 
 def code_hash(sources: Iterable[Path]) -> str:
-    """Return a hash of what Python files do: blind to comments, docstrings and layout.
-
-    The order of the files matters, their places do not.
-    """
+    """Return a hash of what Python files do, in this order: not of comments, docstrings, layout."""
     digest = hashlib.sha256()
     for source in sources:
         tree = ast.parse(Path(source).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_docstring(body[0]):
-                del body[0]
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+                del node.body[0]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

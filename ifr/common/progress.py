@@ -23,17 +23,10 @@ class Progress(Protocol):
 def progress_bar(
     total: int, desc: str, unit: str, enabled: bool = True, *, initial: int = 0, position: int = 0
 ) -> Iterator[Progress]:
-    """Show how far a job is, on stderr.
+    """Show how far a job of ``total`` steps is, on stderr; an earlier call did ``initial`` of them.
 
-    A bar in a terminal and in Jupyter; else one line every 30 seconds and one at the end.
-
-    Args:
-        total: steps of the whole job.
-        desc: what is done.
-        unit: name of a step, such as ``"img"``.
-        enabled: show anything at all.
-        initial: steps that an earlier call did.
-        position: line of the terminal, where several processes show one each.
+    A bar in a terminal and in Jupyter, on line ``position`` where several processes show one each;
+    else one line every 30 seconds and one at the end.
     """
     if enabled and not _watched():
         lines = _Lines(total, desc, unit, initial)
@@ -42,15 +35,8 @@ def progress_bar(
         finally:
             lines.show()
         return
-    with tqdm(
-        total=total,
-        desc=desc,
-        unit=unit,
-        initial=initial,
-        disable=not enabled,
-        mininterval=1.0,
-        position=position or None,
-    ) as bar:
+    job = dict(total=total, desc=desc, unit=unit, initial=initial)
+    with tqdm(**job, disable=not enabled, mininterval=1.0, position=position or None) as bar:
         yield bar
 
 

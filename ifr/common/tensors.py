@@ -19,12 +19,7 @@ def without_autocast(values: torch.Tensor) -> torch.autocast:
 
 
 def check_floating(name: str, values: torch.Tensor, shape: str) -> None:
-    """Refuse what is no floating tensor with the dimensions of a shape such as "(N, K, H, W)".
-
-    Raises:
-        TypeError: if it is another object, or holds no floating numbers.
-        ValueError: if it has another number of dimensions.
-    """
+    """Refuse what is no floating tensor with the dimensions of a shape such as "(N, K, H, W)"."""
     if not isinstance(values, torch.Tensor) or not values.is_floating_point():
         kind = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
         raise TypeError(f"{name} must be a floating tensor {shape}, got {kind}")

@@ -1,5 +1,3 @@
 """Sets of faces: one form for all, the rendered sets, and readers for photographs."""
 
-from ifr.datasets.face_set import FaceSet, load_set, save_set, write_record
-
-__all__ = ["FaceSet", "load_set", "save_set", "write_record"]
+from ifr.datasets.face_set import FaceSet, load_set, write_record

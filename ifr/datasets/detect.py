@@ -13,7 +13,6 @@ from ifr.common.errors import UserError
 from ifr.landmarks import NUM_LANDMARKS
 
 WEIGHTS = "shape_predictor_68_face_landmarks.dat"
-MISSING = "finding landmarks needs dlib and its weights: pip install 'ifr[landmarks]'"
 BORDER = 0.25  # of an image's side, put around it where no face is found: the face may fill it
 MARGIN = 0.5  # of a face box's side, kept around it where the box is known
 
@@ -24,25 +23,21 @@ class Detector:
     def __init__(self) -> None:
         try:
             import dlib
-        except ImportError:
-            raise UserError(MISSING) from None
-        self.find_faces = dlib.get_frontal_face_detector()
-        # The package itself cannot be imported where setuptools has no pkg_resources.
-        try:
+
+            # The package itself cannot be imported where setuptools has no pkg_resources.
             files = metadata.files("face-recognition-models") or []
-        except metadata.PackageNotFoundError:
-            files = []
-        weights = [path for file in files if (path := Path(str(file.locate()))).name == WEIGHTS]
-        if not weights or not weights[0].is_file():
-            raise UserError(MISSING)
-        self.predict = dlib.shape_predictor(str(weights[0]))
+            paths = [Path(str(file.locate())) for file in files if file.name == WEIGHTS]
+            weights = next(path for path in paths if path.is_file())
+        except (ImportError, StopIteration):
+            message = "finding landmarks needs dlib and its weights: pip install 'ifr[landmarks]'"
+            raise UserError(message) from None
+        self.find_faces = dlib.get_frontal_face_detector()
+        self.predict = dlib.shape_predictor(str(weights))
 
     def find(self, image: np.ndarray, box: np.ndarray | None = None) -> np.ndarray | None:
         """Return the landmarks of one face, (68, 2) float32 pixels, or None when there is none.
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            box: x, y, width, height of the face, where known; the search is kept to it.
+        The search is kept to the surroundings of the box, x, y, width, height, where it is known.
         """
         corner = np.zeros(2)
         if box is not None and np.isfinite(box).all():
@@ -53,10 +48,8 @@ class Detector:
             pad = round(border * max(image.shape[:2]))
             padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge") if pad else image
             padded = np.ascontiguousarray(padded)
-            faces = self.find_faces(padded, enlarge)
-            if len(faces):
-                largest = max(faces, key=lambda face: face.area())
-                shape = self.predict(padded, largest)
+            if faces := self.find_faces(padded, enlarge):
+                shape = self.predict(padded, max(faces, key=lambda face: face.area()))
                 points = [(shape.part(i).x, shape.part(i).y) for i in range(NUM_LANDMARKS)]
                 # dlib counts a pixel's centre as a whole number.
                 return (np.array(points) + 0.5 - pad + corner).astype(np.float32)
@@ -65,7 +58,7 @@ class Detector:
 
 def _around(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the part of an image around a box, and its upper left corner."""
-    x, y, width, height = np.asarray(box, np.float64)
-    low = np.floor([x - MARGIN * width, y - MARGIN * height]).astype(int).clip(0)
-    high = np.ceil([x + (1 + MARGIN) * width, y + (1 + MARGIN) * height]).astype(int).clip(0)
+    corner, size = np.split(np.asarray(box, np.float64), 2)
+    low = np.floor(corner - MARGIN * size).astype(int).clip(0)
+    high = np.ceil(corner + (1 + MARGIN) * size).astype(int).clip(0)
     return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)

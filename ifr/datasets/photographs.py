@@ -1,7 +1,6 @@
 """The photographs a run trains and tests on: any folders of people, and LFW for the test."""
 
-from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,40 +18,34 @@ from ifr.landmarks import FACE_SIZE
 from ifr.profiles import PhotographsPlan
 
 LANDMARKS = "_landmarks68.npz"  # beside a folder of images, after its name
+Person = tuple[str, str, np.ndarray]  # source, subject and rows
 
 
 def ensure_photographs(
     plan: PhotographsPlan, root: Path, folder: Path, *, progress: bool = True
 ) -> dict[str, FaceSet]:
-    """Return the sets of a run on photographs, aligned and cached on first use.
+    """Return the sets of a run on photographs, aligned and cached in ``folder`` on first use.
 
-    Args:
-        plan: which of them are taken.
-        root: holds LFW (``lfw112/`` or another of its folder names, ``pairs.txt``), one or more
-            training folders ``NAME/identity/image.jpg``, and beside each folder its landmarks
-            ``NAME_landmarks68.npz``.
-        folder: where the aligned sets are cached.
-        progress: show progress bars.
-
-    Returns:
-        ``train``: people that LFW's pairs do not show, from the training folders and from LFW;
-        ``closed``: images of the same people that are not trained on; ``lfw``: the images of
-        LFW's pairs. A training identity that carries the name of a test identity is left out.
-        Whether two data sets show one person under two names cannot be known.
+    ``root`` holds LFW (``lfw112/`` or another of its folder names, ``pairs.txt``), one or more
+    training folders ``NAME/identity/image.jpg``, and the landmarks ``NAME_landmarks68.npz`` of
+    each folder. The sets: ``train``, people that LFW's pairs do not show, from the training
+    folders and from LFW; ``closed``, images of the same people that are not trained on; ``lfw``,
+    the images of LFW's pairs. A training identity that carries the name of a test identity is left
+    out. Whether two data sets show one person under two names cannot be known.
     """
     lfw_folder, training = find_folders(root)
     pairs = read_pairs(root / "pairs.txt")
     tested = {name for pair in pairs for name in (pair.name1, pair.name2)}
-    lfw = _aligned(read_lfw(root, images=lfw_folder), root, lfw_folder, folder, progress)
+    lfw = _aligned(read_lfw(root, images=lfw_folder), root / lfw_folder, folder, progress)
     sources = {
-        name: _aligned(read_folder(root / name, name=name), root, name, folder, progress)
+        name: _aligned(read_folder(root / name, name=name), root / name, folder, progress)
         for name in training
     } | {lfw_folder: lfw}
     people = [
-        (name, subject, np.flatnonzero(faces.attributes["subject"] == subject))
+        (name, subject, rows)
         for name, faces in sources.items()
-        for subject, count in sorted(Counter(faces.attributes["subject"].tolist()).items())
-        if subject not in tested and count >= plan.least_images
+        for subject in sorted(set(faces.attributes["subject"].tolist()) - tested)
+        if len(rows := np.flatnonzero(faces.attributes["subject"] == subject)) >= plan.least_images
     ]
     if plan.identities is not None:
         people = sorted(people, key=lambda person: -len(person[2]))[: plan.identities]
@@ -62,13 +55,19 @@ def ensure_photographs(
             "images, and not in LFW's pairs); add a folder NAME/identity/image.jpg with "
             f"NAME{LANDMARKS} beside it"
         )
-    # Every so many images of a person are held out.
-    last = plan.held_out - 1
-    closed = [(*who, rows[last :: plan.held_out]) for *who, rows in people]
-    train = [(*who, np.delete(rows, np.s_[last :: plan.held_out])) for *who, rows in people]
+    every = slice(plan.held_out - 1, None, plan.held_out)  # so many images are held out
+    closed = [(*who, rows[every]) for *who, rows in people]
+    train = [(*who, np.delete(rows, every)) for *who, rows in people]
     sets = {"train": train, "closed": closed}
-    joined = {name: _joined(name, plan, sources, chosen) for name, chosen in sets.items()}
-    return joined | {"lfw": _test_set(lfw, lfw_test_pairs(lfw, root, plan.pairs))}
+    prints = [asdict(plan), [sources[source].fingerprint for source in sorted(sources)]]
+    joined = {
+        name: _joined(name, value_hash([name, *prints])[:16], sources, chosen)
+        for name, chosen in sets.items()
+    }
+    # LFW's are the images that its pairs need, with their people numbered from 0 on.
+    shown = lfw[np.unique(lfw_test_pairs(lfw, root, plan.pairs).pairs)]
+    identity = np.unique(shown.identity, return_inverse=True)[1].astype(np.int64)
+    return joined | {"lfw": replace(shown, name="lfw", identity=identity)}
 
 
 def find_folders(root: Path) -> tuple[str, list[str]]:
@@ -82,17 +81,13 @@ def find_folders(root: Path) -> tuple[str, list[str]]:
     if lfw is None or not (root / "pairs.txt").is_file():
         raise UserError(f"{root} lacks LFW: expected a folder {' or '.join(FOLDERS)} and pairs.txt")
     names = sorted(path.name.removesuffix(LANDMARKS) for path in root.glob(f"*{LANDMARKS}"))
-    training = [name for name in names if name not in FOLDERS and (root / name).is_dir()]
-    return lfw, training
+    return lfw, [name for name in names if name not in FOLDERS and (root / name).is_dir()]
 
 
 def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairList:
-    """Return those of LFW's pairs whose two images are in a set.
+    """Return those of the pairs of ``root/pairs.txt`` whose two images are in a set.
 
-    Args:
-        lfw: aligned faces with the attribute ``file``.
-        root: holds ``pairs.txt``.
-        count: a part of them, as many of each fold and kind; None for all.
+    With a count a part of them, as many of each fold and kind.
     """
     listed = read_pairs(root / "pairs.txt")
     if count is not None:
@@ -104,49 +99,25 @@ def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairLi
     return pair_list(lfw, listed)[0]
 
 
-def _aligned(index: DatasetIndex, root: Path, name: str, folder: Path, progress: bool) -> FaceSet:
-    file = root / f"{name}{LANDMARKS}"
+def _aligned(index: DatasetIndex, images: Path, folder: Path, progress: bool) -> FaceSet:
+    file = images.with_name(f"{images.name}{LANDMARKS}")
     if not file.is_file():
         raise UserError(
             f"{file} is missing: the run needs 68 landmarks of each image; ifr data prepare "
             "--detect finds them, and data/README.md says how the file is laid out"
         )
-    aligned = index.faces.images.shape[1:3] == (FACE_SIZE, FACE_SIZE)
-    done = prepare(
-        index,
-        folder,
-        name=f"photographs-{name}",
-        landmarks=read_landmarks(file, index.faces),
-        method="none" if aligned else "five",
-        progress=progress,
-    )
+    method = "none" if index.faces.images.shape[1:3] == (FACE_SIZE, FACE_SIZE) else "five"
+    given, name = read_landmarks(file, index.faces), f"photographs-{images.name}"
+    done = prepare(index, folder, name=name, landmarks=given, method=method, progress=progress)
     return load_set(done.folder)
 
 
-def _joined(
-    name: str,
-    plan: PhotographsPlan,
-    sources: dict[str, FaceSet],
-    people: list[tuple[str, str, np.ndarray]],
-) -> FaceSet:
-    """Put images of people, given by source, subject and rows, into one set in memory."""
+def _joined(name: str, key: str, sources: dict[str, FaceSet], people: list[Person]) -> FaceSet:
+    """Put images of people into one set in memory."""
     parts = [sources[source][rows] for source, _, rows in people]
     sizes = [len(part) for part in parts]
-    key = value_hash([name, asdict(plan), [sources[s].fingerprint for s in sorted(sources)]])
-    return FaceSet(
-        name,
-        np.concatenate([np.asarray(part.images) for part in parts]),
-        np.repeat(np.arange(len(people)), sizes),
-        np.concatenate([np.asarray(part.landmarks) for part in parts]),
-        {"subject": np.repeat([f"{source}/{subject}" for source, subject, _ in people], sizes)},
-        key[:16],
-    )
-
-
-def _test_set(lfw: FaceSet, pairs: PairList) -> FaceSet:
-    """Return the images that pairs need, with their people numbered from 0 on."""
-    shown = lfw[np.unique(pairs.pairs)]
-    identity = np.unique(shown.identity, return_inverse=True)[1].astype(np.int64)
-    return FaceSet(
-        "lfw", shown.images, identity, shown.landmarks, shown.attributes, shown.fingerprint
-    )
+    images = np.concatenate([np.asarray(part.images) for part in parts])
+    landmarks = np.concatenate([np.asarray(part.landmarks) for part in parts])
+    subjects = np.repeat([f"{source}/{subject}" for source, subject, _ in people], sizes)
+    identity = np.repeat(np.arange(len(people)), sizes)
+    return FaceSet(name, images, identity, landmarks, {"subject": subjects}, key)

@@ -1,30 +1,31 @@
 """Photographs aligned once and kept as one memory-mapped set."""
 
-import csv
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
+import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.common.files import code_hash
 from ifr.common.paths import ASSETS, PACKAGE
-from ifr.datasets.align import METHODS, Photographs, align, outside
+from ifr.datasets.align import METHODS, align, outside, source_of
 from ifr.datasets.detect import Detector
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.index import DatasetIndex
-from ifr.datasets.readers.images import LazyImages, UnreadableImage
+from ifr.datasets.readers.images import UnreadableImage
 from ifr.datasets.readers.landmark_files import GivenLandmarks
 from ifr.datasets.shards import Work, is_complete, make_set, read_shard
 from ifr.landmarks import ARCFACE_TEMPLATE, FACE_SIZE, five_points
 
 BLOCK = 256  # images of one block: 10 MB of aligned faces
+IMAGE_BYTES = 3 * FACE_SIZE**2 + 1024  # on disk: the picture, and the rest
 SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
 IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
@@ -54,117 +55,99 @@ def prepare(
 ) -> Prepared:
     """Align every face of a data set to 112×112 and keep them as ``folder/NAME-FINGERPRINT/``.
 
-    The folder is the form of :func:`ifr.datasets.load_set`, with all attributes of the index
-    but those in pixels of the image before alignment (``five_points``, ``box``), and
-    ``missed.csv``: the images that could not be used, with the reason. It is made by
-    :func:`ifr.datasets.shards.make_set`. The fingerprint covers file names and sizes, landmarks,
-    settings and the code of the alignment, not the bytes of the images.
-
-    Args:
-        index: from a reader of this package.
-        folder: where prepared sets are kept.
-        name: of the set.
-        landmarks: of the images; without them ``detect``, the index's five points, or images that
-            are aligned already are needed.
-        detect: find landmarks with dlib where none are given.
-        method: ``"five"`` or ``"all"`` points, see :func:`ifr.landmarks.alignment`; or
-            ``"none"``: the images are 112×112 and aligned already.
-        workers: processes; the cores this process may use if None.
-        progress: show a progress bar with images/s.
+    By ``"five"`` or ``"all"`` points (:func:`ifr.landmarks.alignment`) of the given landmarks, of
+    those that dlib detects where none are given, or by five points of the index; or by ``"none"``:
+    the images are 112×112 and aligned already. The folder is the form of
+    :func:`ifr.datasets.load_set`, with all attributes of the index but those in pixels of the image
+    before alignment (``five_points``, ``box``), and ``missed.csv``: the images that could not be
+    used, with the reason. :func:`ifr.datasets.shards.make_set` makes it. The fingerprint covers
+    file names and sizes, landmarks, settings and the code of the alignment, not the images' bytes.
     """
-    photographs = _photographs(index.faces, landmarks, detect, method)
-    fingerprint = _fingerprint(index.faces, photographs, name)
+    faces, points = index.faces, None if landmarks is None else landmarks.points
+    _check_request(faces, points is not None, detect, method)
+    # All that alignment needs to know: landmarks here are in pixels of the images, as IN_FRAME is.
+    known = {key: faces.attributes[key] for key in IN_FRAME if key in faces.attributes}
+    photographs = replace(faces, landmarks=points, attributes=known)
+    fingerprint = _fingerprint(photographs, faces.attributes["file"], [name, detect, method])
     target = folder / f"{name}-{fingerprint[:12]}"
     if landmarks is not None and not is_complete(target):
-        _check_frame(photographs, landmarks)
-    work = Work(
-        f"aligning {name}",
-        images=len(index.faces),
-        block=BLOCK,
-        image_bytes=3 * FACE_SIZE**2 + 1024,
-        columns=("images", "landmarks") if photographs.have_landmarks else ("images",),
-        task=lambda k: partial(align, photographs.some(slice(k * BLOCK, (k + 1) * BLOCK))),
-    )
-    finish = partial(_write_attributes, index.faces)
-    make_set(target, name, fingerprint, work, finish=finish, workers=workers, progress=progress)
-    with open(target / "missed.csv", encoding="utf-8", newline="") as file:
-        reasons = Counter(row["reason"] for row in csv.DictReader(file))
-    return Prepared(target, len(load_set(target)), dict(reasons))
+        _check_frame(photographs, landmarks, method)
+    columns = ("images",) if points is None and not detect else ("images", "landmarks")
+    names, sizes = (name, fingerprint, f"aligning {name}"), (len(faces), BLOCK, IMAGE_BYTES)
+    starts = range(0, len(faces), BLOCK)
+    tasks = (partial(align, photographs[k : k + BLOCK], detect, method) for k in starts)
+    work = Work(*names, *sizes, columns, tasks, partial(_write_attributes, faces))
+    make_set(target, work, workers, progress)
+    missed = pd.read_csv(target / "missed.csv")["reason"].value_counts(sort=False)
+    return Prepared(target, len(load_set(target)), missed.to_dict())
 
 
-def _photographs(
-    faces: FaceSet, given: GivenLandmarks | None, detect: bool, method: str
-) -> Photographs:
-    """Put together what is known of the faces, and refuse what cannot be done."""
+def _check_request(faces: FaceSet, given: bool, detect: bool, method: str) -> None:
+    """Refuse before the work begins what cannot be done."""
     if method not in METHODS:
         raise UserError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    count, known = len(faces), faces.attributes
-    if not count:
+    if not len(faces):
         raise UserError(f"set {faces.name!r} holds no images to align")
-    by_five = method == "five" and "five_points" in known
-    if given is None and not detect and method != "none" and not by_five:
+    by_five = method == "five" and "five_points" in faces.attributes
+    if not given and not detect and method != "none" and not by_five:
         raise UserError(
             f"set {faces.name!r} has no landmarks to align by: give them (--landmarks), let them "
             "be found (--detect), or say that the images are aligned already (--method none)"
         )
-    for attribute, array in known.items():
+    for attribute, array in faces.attributes.items():
         if np.asarray(array).dtype.hasobject:
-            raise UserError(
-                f"set {faces.name!r}: attribute {attribute} is of Python objects, which are not "
-                "kept; give it as numbers or text, such as np.array(values, dtype=str)"
-            )
+            fault = f"attribute {attribute} is of Python objects, which are not kept"
+            remedy = "give it as numbers or text, such as np.array(values, dtype=str)"
+            raise UserError(f"set {faces.name!r}: {fault}; {remedy}")
     if detect:
-        Detector()  # refuse before the work begins when its packages are missing
-    images, points = cast(LazyImages, faces.images), None if given is None else given.points
-    five = known.get("five_points", np.full((count, 5, 2), np.nan))
-    boxes = known.get("box", np.full((count, 4), np.nan))
-    return Photographs(images, points, five, boxes, detect, method)
+        Detector()  # raises when its packages are missing
 
 
-def _fingerprint(faces: FaceSet, photographs: Photographs, name: str) -> str:
+def _fingerprint(photographs: FaceSet, files: np.ndarray, settings: list[object]) -> str:
     digest = hashlib.sha256(code_hash(PACKAGE / file for file in CODE).encode())
-    for row, file in enumerate(faces.attributes["file"].tolist()):
-        digest.update(f"{file}\0{photographs.images.source.size(row)}\n".encode())
-    for array in (photographs.points, photographs.five, photographs.boxes, faces.identity):
-        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
-    if photographs.method == "all":
+    for row, file in enumerate(files.tolist()):
+        digest.update(f"{file}\0{source_of(photographs).size(row)}\n".encode())
+    arrays = photographs.attributes | dict(landmarks=photographs.landmarks)
+    for key, array in (arrays | dict(identity=photographs.identity)).items():
+        digest.update(key.encode())
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    if settings[-1] == "all":
         digest.update((ASSETS / "frontal68.npy").read_bytes())
-    digest.update(json.dumps([name, photographs.detect, photographs.method]).encode())
+    digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
 
 
-def _check_frame(photographs: Photographs, given: GivenLandmarks) -> None:
+def _check_frame(photographs: FaceSet, given: GivenLandmarks, method: str) -> None:
     """Refuse landmarks of another frame than the images before hours are spent on them."""
-    known = np.flatnonzero(np.isfinite(given.points).all(axis=(1, 2)))[:SAMPLE]
     sizes, gaps, far = [], [], 0
-    for row in known:
-        try:
+    for row in np.flatnonzero(np.isfinite(given.points).all(axis=(1, 2)))[:SAMPLE]:
+        with suppress(UnreadableImage):
             height, width = photographs.images[row].shape[:2]
-        except UnreadableImage:
-            continue
-        points = given.points[row]
-        sizes.append((width, height))
-        gaps.append(np.linalg.norm(five_points(points) - ARCFACE_TEMPLATE, axis=-1).mean())
-        far += outside(points, width, height)
+            sizes.append((width, height))
+            shift = five_points(given.points[row]) - ARCFACE_TEMPLATE
+            gaps.append(np.linalg.norm(shift, axis=-1).mean())
+            far += outside(given.points[row], width, height)
     if not sizes:
         return
-    image, gap = f"{sizes[0][0]} x {sizes[0][1]}", np.median(gaps)
+    image, gap, fault = f"{sizes[0][0]} x {sizes[0][1]}", np.median(gaps), None
     if far > len(sizes) / 2:
-        raise UserError(
-            f"{given.source}: landmarks lie outside their images in {far} of {len(sizes)} "
-            f"faces looked at (images of {image} pixels): they are of another crop or size; give "
-            "landmarks in pixels of the images as they lie on disk"
+        fault = (
+            f"landmarks lie outside their images in {far} of {len(sizes)} faces looked at (images "
+            f"of {image} pixels): they are of another crop or size; give landmarks in pixels of "
+            "the images as they lie on disk"
         )
-    if gap < FRAME and set(sizes) != {(FACE_SIZE, FACE_SIZE)}:
-        raise UserError(
-            f"{given.source}: landmarks are of aligned {FACE_SIZE}-pixel faces, the images have "
-            f"{image} pixels; give landmarks of these images, or the aligned images"
+    elif gap < FRAME and set(sizes) != {(FACE_SIZE, FACE_SIZE)}:
+        fault = (
+            f"landmarks are of aligned {FACE_SIZE}-pixel faces, the images have {image} pixels; "
+            "give landmarks of these images, or the aligned images"
         )
-    if photographs.method == "none" and gap >= FRAME:
-        raise UserError(
-            f"{given.source}: the five points lie {gap:.0f} pixels from ArcFace's template: these "
-            "images are not aligned, or the landmarks are of another frame; use --method five"
+    elif method == "none" and gap >= FRAME:
+        fault = (
+            f"the five points lie {gap:.0f} pixels from ArcFace's template: these images are not "
+            "aligned, or the landmarks are of another frame; use --method five"
         )
+    if fault:
+        raise UserError(f"{given.source}: {fault}")
 
 
 def _write_attributes(faces: FaceSet, folder: Path, shards: Sequence[Path]) -> None:
@@ -177,16 +160,14 @@ def _write_attributes(faces: FaceSet, folder: Path, shards: Sequence[Path]) -> N
     keep = np.setdiff1d(np.arange(len(faces)), list(missed))
     if not len(keep):
         reason = Counter(reason for reason, _ in missed.values()).most_common(1)[0][0]
-        raise UserError(
-            f"none of the {len(missed)} images can be used ({reason}, such as "
-            f"{next(iter(missed.values()))[1]}); {folder} can be deleted"
-        )
+        example = next(iter(missed.values()))[1]
+        fault = f"none of the {len(missed)} images can be used ({reason}, such as {example})"
+        raise UserError(f"{fault}; {folder} can be deleted")
     identity = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
     np.save(folder / "identity.npy", identity)
     for name, array in faces.attributes.items():
         if name not in IN_FRAME:
             np.save(folder / f"{name}.npy", np.asarray(array)[keep])
-    with open(folder / "missed.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "reason", "detail"])
-        writer.writerows([faces.attributes["file"][row], *missed[row]] for row in sorted(missed))
+    rows = [(faces.attributes["file"][row], *missed[row]) for row in sorted(missed)]
+    table = pd.DataFrame(rows, columns=["file", "reason", "detail"])
+    table.to_csv(folder / "missed.csv", index=False, lineterminator="\r\n")

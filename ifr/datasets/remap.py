@@ -16,15 +16,9 @@ ROW = "row"  # attribute of a prepared set: the row of the index each face comes
 
 
 def on_prepared(protocol: PairList | IjbaProtocol | IjbcProtocol, faces: FaceSet) -> Any:
-    """Return a protocol whose rows are those of a prepared set, without what is missing there.
+    """Return a protocol of an index for the faces that were prepared from it, with their ``row``.
 
-    Args:
-        protocol: in the rows of an index.
-        faces: prepared from that index, with the attribute ``row``.
-
-    Returns:
-        The same kind of protocol. Pairs and templates without images are left out, and so is what
-        compares them.
+    Pairs and templates without images are left out, and so is what compares them.
     """
     if ROW not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute {ROW!r}: make it with prepare")
@@ -38,13 +32,8 @@ def on_prepared(protocol: PairList | IjbaProtocol | IjbcProtocol, faces: FaceSet
             raise UserError("none of the pairs has both its images in the prepared set")
         return PairList(pairs[keep], protocol.same[keep], protocol.folds[keep])
     if isinstance(protocol, IjbaProtocol):
-        return replace(protocol, splits=tuple(_split(split, new_row) for split in protocol.splits))
-    return replace(
-        protocol,
-        **_verification(protocol, new_row),
-        galleries=tuple(_templates(one, new_row)[0] for one in protocol.galleries),
-        probes=None if protocol.probes is None else _templates(protocol.probes, new_row)[0],
-    )
+        return replace(protocol, splits=tuple(_left(split, new_row) for split in protocol.splits))
+    return _left(protocol, new_row)
 
 
 def _look_up(rows: np.ndarray, new_row: np.ndarray) -> np.ndarray:
@@ -59,16 +48,18 @@ def _templates(templates: Templates, new_row: np.ndarray) -> tuple[Templates, np
     return replace(left, rows=rows[rows >= 0]), index
 
 
-def _split(split: IjbaSplit, new_row: np.ndarray) -> IjbaSplit:
-    gallery, probes = (_templates(one, new_row)[0] for one in (split.gallery, split.probes))
-    return replace(split, **_verification(split, new_row), gallery=gallery, probes=probes)
-
-
-def _verification(part: IjbaSplit | IjbcProtocol, new_row: np.ndarray) -> dict[str, Any]:
-    """Return the fields verify, pairs and same for the rows left."""
+def _left(part: IjbaSplit | IjbcProtocol, new_row: np.ndarray) -> Any:
+    """Return what is left of one split, or of the whole of IJB-C."""
     verify, index = _templates(part.verify, new_row)
     pairs = index[part.pairs]
     keep = (pairs >= 0).all(axis=1)
     if not keep.any():
         raise UserError("none of the comparisons has both its templates in the prepared set")
-    return dict(verify=verify, pairs=pairs[keep], same=part.same[keep])
+    searches: dict[str, Any]
+    if isinstance(part, IjbaSplit):
+        searches = dict(gallery=_templates(part.gallery, new_row)[0])
+    else:
+        searches = dict(galleries=tuple(_templates(one, new_row)[0] for one in part.galleries))
+    if part.probes is not None:
+        searches["probes"] = _templates(part.probes, new_row)[0]
+    return replace(part, verify=verify, pairs=pairs[keep], same=part.same[keep], **searches)

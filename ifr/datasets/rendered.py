@@ -15,20 +15,17 @@ from ifr.profiles import FacesPlan
 TRAINING, VALIDATION, TEMPLATES, AR = 0, 10_000_000, 20_000_000, 30_000_000
 CLOSED_SHOT = 100_000  # shots of training identities that no training set reaches
 SEED_STEP = 100_000_000  # between the identities of one plan seed and the next
-NATURAL_SHARE = 0.4  # of template shots that carry an occluder
+NATURAL = 0.4  # share of template shots that carry an occluder
 
 
 def plan_sets(plan: FacesPlan) -> list[SetSpec]:
     """Return the five sets of a plan; only ``train`` and ``closed`` share identities."""
-    base = plan.seed * SEED_STEP
-    people, shots = plan.train
+    base, people = plan.seed * SEED_STEP, plan.train[0]
     return [
-        SetSpec("train", base + TRAINING, people, shots),
+        SetSpec("train", base + TRAINING, *plan.train),
         SetSpec("closed", base + TRAINING, people, plan.closed_shots, first_shot=CLOSED_SHOT),
         SetSpec("validation", base + VALIDATION, *plan.validation),
-        SetSpec(
-            "templates", base + TEMPLATES, *plan.templates, yaw="wide", natural_share=NATURAL_SHARE
-        ),
+        SetSpec("templates", base + TEMPLATES, *plan.templates, yaw="wide", natural_share=NATURAL),
         SetSpec("ar", base + AR, plan.ar_identities, len(AR_SHOTS), ar=True),
     ]
 
@@ -39,7 +36,8 @@ def renderer_hash(package: Path = PACKAGE) -> str:
     faces = sorted(set((package / "faces").glob("*.py")) - {package / "faces/contact_sheet.py"})
     others = ("landmarks.py", "common/seeding.py", "datasets/rendered_people.py")
     code = code_hash([*faces, *(package / name for name in others)])
-    return value_hash([code, file_hash(package / "assets/head.npz")])
+    assets = [file_hash(package / "assets" / name) for name in ("head.npz", "faces.json")]
+    return value_hash([code, *assets])
 
 
 def fingerprint(spec: SetSpec) -> str:
@@ -52,27 +50,18 @@ def set_folder(spec: SetSpec, root: Path) -> Path:
     return root / f"{spec.name}-{fingerprint(spec)[:12]}"
 
 
-def ensure_sets(
-    plan: FacesPlan, root: Path, *, workers: int | None = None, progress: bool = True
-) -> dict[str, FaceSet]:
+def ensure_sets(plan: FacesPlan, root: Path, *, progress: bool = True) -> dict[str, FaceSet]:
     """Return the sets of a plan, rendering those that are not there yet."""
-    return {
-        spec.name: render_set(spec, set_folder(spec, root), workers=workers, progress=progress)
-        for spec in plan_sets(plan)
-    }
+    specs = plan_sets(plan)
+    return {s.name: render_set(s, set_folder(s, root), progress=progress) for s in specs}
 
 
 def render_set(
     spec: SetSpec, folder: Path, *, workers: int | None = None, progress: bool = True
 ) -> FaceSet:
     """Load a set, or render it with :func:`ifr.datasets.shards.make_set`, a person a block."""
-    work = Work(
-        f"rendering {spec.name}",
-        images=spec.identities * spec.shots,
-        block=spec.shots,
-        image_bytes=IMAGE_BYTES,
-        columns=tuple(COLUMNS),
-        task=lambda index: partial(render_identity, spec, index),
-    )
-    make_set(folder, spec.name, fingerprint(spec), work, workers=workers, progress=progress)
+    names = spec.name, fingerprint(spec), f"rendering {spec.name}"
+    sizes = spec.identities * spec.shots, spec.shots, IMAGE_BYTES
+    tasks = (partial(render_identity, spec, index) for index in range(spec.identities))
+    make_set(folder, Work(*names, *sizes, tuple(COLUMNS), tasks), workers, progress)
     return load_set(folder)

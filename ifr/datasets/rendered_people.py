@@ -26,21 +26,12 @@ AR_SHOTS: tuple[tuple[str, dict[str, str]], ...] = (
 
 TEXT = f"U{max(len(word) for word in [*OCCLUDERS, *(name for name, _ in AR_SHOTS)])}"
 # The arrays of a set, with their types; images, parts and occluder_mask are of the 112-pixel frame.
-COLUMNS = {
-    "images": "u1",
-    "parts": "u1",
-    "landmarks": "f4",
-    "visible": "?",
-    "occluder_mask": "u1",  # bits, packed along a row
-    "yaw": "f4",
-    "pitch": "f4",
-    "roll": "f4",
-    "occluder": TEXT,
-    "condition": TEXT,
-    "shot": "i8",
-    "identity": "i8",
-    "identity_seed": "i8",
-}
+COLUMNS = (
+    dict(images="u1", parts="u1", landmarks="f4", visible="?")
+    | dict(occluder_mask="u1")  # bits, packed along a row
+    | dict(yaw="f4", pitch="f4", roll="f4", occluder=TEXT, condition=TEXT)
+    | dict(shot="i8", identity="i8", identity_seed="i8")
+)
 IMAGE_BYTES = 4 * FACE_SIZE**2 + 4096  # on disk: the picture, its parts, and the rest
 
 
@@ -76,21 +67,7 @@ def render_identity(spec: SetSpec, index: int) -> dict[str, np.ndarray]:
         shot = spec.first_shot + number
         condition, options = spec.shot_options(seed, number)
         face = render(identity, draw_shot(seed, shot, **options))
-        rows.append(
-            dict(
-                images=face.image,
-                parts=face.parts,
-                landmarks=face.landmarks,
-                visible=face.visible,
-                occluder_mask=np.packbits(face.occluder_mask, axis=1),
-                yaw=face.yaw,
-                pitch=face.pitch,
-                roll=face.roll,
-                occluder=face.occluder,
-                condition=condition,
-                shot=shot,
-                identity=index,
-                identity_seed=seed,
-            )
-        )
+        mask = np.packbits(face.occluder_mask, axis=1)
+        known = dict(condition=condition, shot=shot, identity=index, identity_seed=seed)
+        rows.append(vars(face) | known | dict(images=face.image, occluder_mask=mask))
     return {name: np.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}

@@ -1,14 +1,14 @@
 """A set of faces made block by block: in parallel, resumable, and the same bytes in any case."""
 
 import errno
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from zipfile import BadZipFile
 
 import cv2
@@ -30,57 +30,31 @@ IDLE = 10  # seconds until a worker without work ends and gives its memory back
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be done for a set.
+    """What has to be done for a set."""
 
-    Attributes:
-        title: such as ``"rendering train"``.
-        images: how many go in.
-        block: how many of them a block has; the last one may have fewer.
-        image_bytes: of one image and its columns on disk.
-        columns: arrays that all blocks have; the set holds them one block after another.
-        task: gives the function that computes a block, by its number; it is sent to a worker.
-    """
+    name: str  # of the set
+    fingerprint: str  # of all that decides its bytes
+    title: str  # such as "rendering train"
+    images: int  # how many go in
+    block: int  # how many of them a block has; the last one may have fewer
+    image_bytes: int  # of one image and its columns on disk
+    columns: Sequence[str]  # arrays that all blocks have; the set holds them one after another
+    tasks: Iterable[Callable[[], Block]]  # what a worker computes for each block
+    # Writes what else the set has into the folder it is given, from the .npz file of each block.
+    finish: Callable[[Path, Sequence[Path]], None] = lambda folder, shards: None
 
-    title: str
-    images: int
-    block: int
-    image_bytes: int
-    columns: Sequence[str]
-    task: Callable[[int], Callable[[], Block]]
-
-    def size(self, block: int) -> int:
-        """Return the images of one block."""
-        return min(self.block, self.images - block * self.block)
+    def size(self, blocks: Iterable[int]) -> int:
+        """Return the images of some blocks."""
+        return sum(min(self.block, self.images - block * self.block) for block in blocks)
 
 
-def make_set(
-    folder: Path,
-    name: str,
-    fingerprint: str,
-    work: Work,
-    *,
-    finish: Callable[[Path, Sequence[Path]], None] = lambda folder, shards: None,
-    workers: int | None = None,
-    progress: bool = True,
-) -> None:
+def make_set(folder: Path, work: Work, workers: int | None = None, progress: bool = True) -> None:
     """Make a set that :func:`ifr.datasets.load_set` opens, unless it is there.
 
     Each block is a file of ``folder.partial/shards`` as soon as it is computed, so that a later
     call goes on after a stop of any kind. When all are there they are put together, and the folder
-    gets its name. Two processes do not disturb each other: the second waits for the first.
-
-    Args:
-        folder: where the set belongs.
-        name: of the set.
-        fingerprint: of all that decides its bytes.
-        work: the blocks.
-        finish: writes what else the set has into the folder it is given; the second argument is
-            the ``.npz`` file of each block.
-        workers: processes; the cores this process may use if None.
-        progress: show a progress bar with images/s.
-
-    Raises:
-        Stopped: on Ctrl-C; what is done is kept.
+    gets its name. Two processes do not disturb each other: the second waits for the first. Ctrl-C
+    raises Stopped.
     """
     if is_complete(folder):
         return
@@ -90,21 +64,19 @@ def make_set(
         with _alone(folder):
             if is_complete(folder):  # the process waited for has made it
                 return
-            shards = _shard_files(partial, fingerprint, work)
+            shards = _shard_files(partial, work)
             with _room_for(partial, work):
                 _compute(work, shards, workers, progress)
                 _assemble(shards, work.columns, partial)
-                finish(partial, shards)
-                write_record(partial, name, fingerprint)
+                work.finish(partial, shards)
+                write_record(partial, work.name, work.fingerprint)
             partial.rename(folder)
             is_complete(folder)
     except KeyboardInterrupt:
-        blocks = [int(path.stem) for path in (partial / SHARDS).glob("*.npz")]
-        kept = work.images if folder.exists() else sum(map(work.size, blocks))
-        raise Stopped(
-            f"stopped {work.title}: {kept} of {work.images} images are kept; run the same command "
-            "again to go on"
-        ) from None
+        done = work.size([int(path.stem) for path in (partial / SHARDS).glob("*.npz")])
+        kept = f"{work.images if folder.exists() else done} of {work.images} images are kept"
+        message = f"stopped {work.title}: {kept}; run the same command again to go on"
+        raise Stopped(message) from None
 
 
 def is_complete(folder: Path) -> bool:
@@ -124,21 +96,19 @@ def _alone(folder: Path) -> Iterator[None]:
     file = folder.with_name(f"{folder.name}.lock")
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         print(f"another process is making {folder}: waiting for it", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
     with suppress(OSError):
         file.unlink()  # nobody works on a complete set, whichever lock file he holds
 
 
-def _shard_files(partial: Path, fingerprint: str, work: Work) -> list[Path]:
+def _shard_files(partial: Path, work: Work) -> list[Path]:
     """Return the file of each block, without the leftovers of another set."""
-    owner, mark = partial / SHARDS / "made_for.txt", f"{fingerprint} {work.block}"
+    owner, mark = partial / SHARDS / "made_for.txt", f"{work.fingerprint} {work.block}"
     if not owner.is_file() or owner.read_text(encoding="utf-8") != mark:
         shutil.rmtree(partial, ignore_errors=True)
         write_text(owner, mark)
@@ -151,10 +121,9 @@ def _room_for(partial: Path, work: Work) -> Iterator[None]:
     # The blocks stay until they are put together: everything is there twice.
     there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     needed, free = 2 * work.images * work.image_bytes - there, shutil.disk_usage(partial).free
-    message = (
-        f"{work.title} needs {needed / 1e9:.2g} GB in {partial.parent}, which has {free / 1e9:.2g} "
-        "GB: free them or choose another folder; what is done is kept"
-    )
+    short = f"{needed / 1e9:.2g} GB in {partial.parent}, which has {free / 1e9:.2g} GB"
+    advice = "free them or choose another folder; what is done is kept"
+    message = f"{work.title} needs {short}: {advice}"
     if free < needed:
         raise UserError(message)
     try:
@@ -167,22 +136,18 @@ def _room_for(partial: Path, work: Work) -> Iterator[None]:
 
 def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: bool) -> None:
     """Write the shards that are not there yet."""
-    todo = [block for block, path in enumerate(shards) if not path.exists()]
+    todo = {block for block, path in enumerate(shards) if not path.exists()}
     workers = max(1, min(workers or usable_cores(), len(todo)))
-    done = work.images - sum(map(work.size, todo))
     # Fresh interpreters: forking a process with OpenMP threads can hang.
-    parallel = Parallel(
-        workers,
-        backend="loky",
-        return_as="generator_unordered",
-        batch_size=1,
-        idle_worker_timeout=IDLE,
-    )
-    calls = (delayed(_write_shard)(shards[block], work.task(block), block) for block in todo)
+    options = dict(backend="loky", batch_size=1, idle_worker_timeout=IDLE)
+    parallel = Parallel(workers, return_as="generator_unordered", **options)
+    tasks = enumerate(zip(shards, work.tasks, strict=True))
+    calls = (delayed(_write_shard)(*task, block) for block, task in tasks if block in todo)
+    done = work.images - work.size(todo)
     with progress_bar(work.images, work.title, "img", progress, initial=done) as bar:
         try:
             for block in parallel(calls):
-                bar.update(work.size(block))
+                bar.update(work.size([block]))
         except BrokenProcessPool:
             raise UserError(
                 f"{work.title}: one of {workers} worker processes was killed, most likely for lack "
@@ -205,23 +170,17 @@ def _write_shard(path: Path, task: Callable[[], Block], block: int) -> int:
 def _assemble(shards: Sequence[Path], columns: Sequence[str], folder: Path) -> None:
     """Write each column of all shards as one ``.npy`` file, holding one shard at a time."""
     for name in columns:
+        rows = 0
         with open(folder / f"{name}.npy", "wb") as file:
-            rows = 0
             for path in shards:
-                array = read_shard(path)[name]
-                if path is shards[0]:
-                    _write_header(file, array, 0)
-                file.write(np.ascontiguousarray(array).tobytes())
+                array = np.ascontiguousarray(read_shard(path)[name])
                 rows += len(array)
-            file.seek(0)
-            _write_header(file, array, rows)  # as long as before: NumPy keeps room for any length
-
-
-def _write_header(file: BinaryIO, like: np.ndarray, rows: int) -> None:
-    shape = (rows, *like.shape[1:])
-    kind = np.lib.format.dtype_to_descr(like.dtype)
-    header = dict(descr=kind, fortran_order=False, shape=shape)
-    np.lib.format.write_array_header_1_0(file, header)
+                header = np.lib.format.header_data_from_array_1_0(array)
+                header["shape"] = (rows, *array.shape[1:])
+                file.seek(0)  # the header keeps its length: NumPy leaves room for any number
+                np.lib.format.write_array_header_1_0(file, header)
+                file.seek(0, os.SEEK_END)
+                file.write(array.tobytes())
 
 
 def read_shard(path: Path) -> np.lib.npyio.NpzFile:
@@ -230,7 +189,5 @@ def read_shard(path: Path) -> np.lib.npyio.NpzFile:
         return np.load(path)
     except (BadZipFile, ValueError, EOFError):
         path.unlink()
-        raise UserError(
-            f"{path} is broken, as after a loss of power, and was deleted: run the same command "
-            "again"
-        ) from None
+        fault = f"{path} is broken, as after a loss of power, and was deleted"
+        raise UserError(f"{fault}: run the same command again") from None

@@ -18,17 +18,11 @@ IMPOSTORS_PER_GENUINE = 6  # IJB-A compares about 10,000 impostor to 1,700 genui
 
 @dataclass(frozen=True, eq=False)
 class TemplateSplit:
-    """One random split.
+    """One random split."""
 
-    Attributes:
-        gallery: enrolled templates of clean images, one a person.
-        probes: searched templates, either all clean or all occluded; each has a mate enrolled.
-        pairs: (M, 2) probe and gallery template of each comparison.
-    """
-
-    gallery: Templates
-    probes: Templates
-    pairs: np.ndarray
+    gallery: Templates  # enrolled templates of clean images, one a person
+    probes: Templates  # searched, either all clean or all occluded; each has a mate enrolled
+    pairs: np.ndarray  # (M, 2) probe and gallery template of each comparison
 
     @property
     def gallery_ids(self) -> np.ndarray:
@@ -54,17 +48,10 @@ class TemplateSplit:
 def template_splits(
     faces: FaceSet, *, splits: int = SPLITS, share: float = SHARE, seed: int = 0
 ) -> list[TemplateSplit]:
-    """Draw template splits, the stand-in for the ten splits of IJB-A.
+    """Draw template splits of a held-out set, the stand-in for the ten splits of IJB-A.
 
-    Each split takes two thirds of the identities. A person's gallery template holds four clean
-    images, the other images are dealt into probe templates of one to three, clean and occluded ones
-    apart.
-
-    Args:
-        faces: a held-out set with the attribute ``occluder``.
-        splits: how many.
-        share: of the identities in each split; 1 for all of them.
-        seed: of the named streams.
+    Each split takes a share of the identities. A person's gallery template holds four clean images,
+    the other images are dealt into probe templates of one to three, clean and occluded ones apart.
     """
     if "occluder" not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
@@ -75,23 +62,21 @@ def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> Templ
     occluded = faces.attributes["occluder"] != "none"
     people = np.unique(faces.identity)
     chosen = np.sort(rng.permutation(people)[: max(2, round(share * len(people)))])
-    gallery, probes, probe_ids = [], [], []
+    gallery, probes = [], []
+    owners: list[int] = []
     for person in chosen:
         own = np.flatnonzero(faces.identity == person)
         clean = rng.permutation(own[~occluded[own]])
         if len(clean) < 2:
-            raise UserError(
-                f"identity {person} of set {faces.name!r} has {len(clean)} clean images; a gallery "
-                "and a probe template need at least 2"
-            )
+            fault = f"identity {person} of set {faces.name!r} has {len(clean)} clean images"
+            raise UserError(f"{fault}; a gallery and a probe template need at least 2")
         enrolled = min(GALLERY_IMAGES, len(clean) - 1)
         gallery.append(np.sort(clean[:enrolled]))
         hidden = rng.permutation(own[occluded[own]])
-        dealt = _deal(clean[enrolled:], rng) + _deal(hidden, rng)
-        probes += dealt
-        probe_ids += [person] * len(dealt)
-    searched = _as_templates(probes, np.array(probe_ids), occluded)
-    pairs = _draw_pairs(searched.subjects, chosen, rng)
+        probes += _deal(clean[enrolled:], rng) + _deal(hidden, rng)
+        owners += [person] * (len(probes) - len(owners))
+    searched = _as_templates(probes, np.array(owners), occluded)
+    pairs = _draw_pairs(np.searchsorted(chosen, searched.subjects), len(chosen), rng)
     return TemplateSplit(_as_templates(gallery, chosen, occluded), searched, pairs)
 
 
@@ -104,22 +89,17 @@ def _as_templates(rows: list[np.ndarray], subjects: np.ndarray, occluded: np.nda
 
 def _deal(images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Deal images into templates of one to three."""
-    dealt, first = [], 0
-    while first < len(images):
-        size = int(rng.integers(PROBE_IMAGES[0], PROBE_IMAGES[1], endpoint=True))
-        dealt.append(np.sort(images[first : first + size]))
-        first += size
+    dealt = []
+    while len(images):
+        size = int(rng.integers(*PROBE_IMAGES, endpoint=True))
+        dealt.append(np.sort(images[:size]))
+        images = images[size:]
     return dealt
 
 
-def _draw_pairs(
-    probe_ids: np.ndarray, gallery_ids: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Pair each probe with its mate and with some others of the gallery."""
-    count = len(gallery_ids)
-    mate = np.searchsorted(gallery_ids, probe_ids)
-    others = min(IMPOSTORS_PER_GENUINE, count - 1)
-    steps = np.argsort(rng.random((len(probe_ids), count - 1)), axis=1)[:, :others] + 1
-    columns = np.concatenate([mate[:, None], (mate[:, None] + steps) % count], axis=1)
-    rows = np.repeat(np.arange(len(probe_ids)), columns.shape[1])
+def _draw_pairs(mates: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Pair each probe with its mate, given by its index, and with some others of the gallery."""
+    steps = np.argsort(rng.random((len(mates), count - 1)), axis=1)[:, :IMPOSTORS_PER_GENUINE] + 1
+    columns = np.column_stack([mates, (mates[:, None] + steps) % count])
+    rows = np.repeat(np.arange(len(mates)), columns.shape[1])
     return np.stack([rows, columns.ravel()], axis=1)

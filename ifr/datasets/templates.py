@@ -7,46 +7,27 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Templates:
-    """Templates and the faces each holds.
+    """T templates and the M faces they hold; template t has ``rows[starts[t] : starts[t + 1]]``."""
 
-    Attributes:
-        ids: (T,) int64 template numbers as published, rising.
-        subjects: (T,) int64 subjects as published; -1 where unknown.
-        rows: (M,) int64 rows of the faces' set, one template after another.
-        media: (M,) int64; rows of one template with the same number are of one medium, such as
-            frames of one video.
-        starts: (T + 1,) int64: template t holds ``rows[starts[t] : starts[t + 1]]``.
-        occluded: (M,) bool, natural occlusion by the rule of the reader.
-    """
-
-    ids: np.ndarray
-    subjects: np.ndarray
-    rows: np.ndarray
-    media: np.ndarray
-    starts: np.ndarray
-    occluded: np.ndarray
+    ids: np.ndarray  # (T,) int64 template numbers as published, rising
+    subjects: np.ndarray  # (T,) int64 subjects as published; -1 where unknown
+    rows: np.ndarray  # (M,) int64 rows of the faces' set, one template after another
+    media: np.ndarray  # (M,) int64, alike for faces of one medium of a template, as of one video
+    starts: np.ndarray  # (T + 1,) int64
+    occluded: np.ndarray  # (M,) bool, natural occlusion by the rule of the reader
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def subset(self, keep: np.ndarray) -> tuple["Templates", np.ndarray]:
-        """Return the templates of some of the rows, without those left empty.
+        """Return the templates of the rows to keep, (M,) bool, without those left empty.
 
-        Args:
-            keep: (M,) bool, the rows that stay, such as ``occluded``.
-
-        Returns:
-            The templates, and (T,) int32: the new index of each old one, -1 where it is left out.
+        Also the new index of each old template, (T,) int32, -1 where it is left out.
         """
         owner = np.repeat(np.arange(len(self)), np.diff(self.starts))
         sizes = np.bincount(owner[keep], minlength=len(self))
         left = sizes > 0
-        smaller = Templates(
-            self.ids[left],
-            self.subjects[left],
-            self.rows[keep],
-            self.media[keep],
-            np.concatenate([[0], np.cumsum(sizes[left])]),
-            self.occluded[keep],
-        )
-        return smaller, np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
+        ids, subjects, starts = self.ids[left], self.subjects[left], np.cumsum([0, *sizes[left]])
+        members = self.rows[keep], self.media[keep], starts, self.occluded[keep]
+        index = np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
+        return Templates(ids, subjects, *members), index

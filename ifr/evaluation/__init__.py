@@ -1,7 +1,4 @@
-"""Recognition measured: features of a set, metrics, resampling, templates and protocols.
-
-Scores are similarities: higher means more alike.
-"""
+"""Recognition measured, by similarities: features, metrics, resampling, templates, protocols."""
 
 from ifr.evaluation.features import random_rectangles, set_features
 from ifr.evaluation.metrics import (

@@ -30,16 +30,12 @@ class NetworkEmbedding:
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         if self.network.training:  # batch norm would mix the images
             raise ValueError("the network is in training mode: call model.eval() first")
-        device = next(self.network.parameters()).device
-        images = images.to(device).contiguous(memory_format=torch.channels_last)
+        images = images.to(next(self.network.parameters()), memory_format=torch.channels_last)
         return getattr(self.network, self.method)(images).float().cpu().numpy()
 
 
 class OnnxEmbedding:
-    """An ONNX model with one image input (N, 3, S, S), RGB in [-1, 1], as InsightFace publishes.
-
-    One with several outputs is read by its first.
-    """
+    """An ONNX model as InsightFace publishes: one input (N, 3, S, S), RGB in [-1, 1]."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -59,13 +55,12 @@ class OnnxEmbedding:
         self.fixed = shape[0] if isinstance(shape[0], int) else None  # a batch size built in
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
-        name, output = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
+        name, first = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
         step = self.fixed or len(images)
-        padded = np.pad(
-            images.float().cpu().numpy(), [(0, -len(images) % step), (0, 0), (0, 0), (0, 0)]
-        )
+        missing = -len(images) % step  # in the last of batches of a size built in
+        padded = np.pad(images.float().cpu().numpy(), [(0, missing), (0, 0), (0, 0), (0, 0)])
         batches = np.split(padded, range(step, len(padded), step))
-        parts = [self.session.run([output], {name: batch})[0] for batch in batches]
+        parts = [self.session.run([first], {name: batch})[0] for batch in batches]
         return np.concatenate(parts)[: len(images)].reshape(len(images), -1)
 
 

@@ -17,12 +17,10 @@ class Embedding(Protocol):
     """A network from faces to features."""
 
     @property
-    def name(self) -> str:
-        """For tables and messages."""
+    def name(self) -> str: ...  # for tables and messages
 
     @property
-    def size(self) -> int:
-        """Side of the input in pixels: of a whole face, of its crop, or a whole part of that."""
+    def size(self) -> int: ...  # side of the input, pixels: of a face, its crop, or a part of it
 
     def __call__(self, images: torch.Tensor) -> np.ndarray:
         """Return features (N, K) float32 of images (N, 3, size, size), RGB in [-1, 1]."""

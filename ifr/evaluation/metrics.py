@@ -9,7 +9,6 @@ from ifr.common.errors import UserError
 FARS = (0.01, 0.001)  # of Tables 4 to 6
 RANKS = (1, 5)
 MEASURES = ("tar_01_percent", "tar_001_percent", "rank_1_percent", "rank_5_percent")
-INTERPOLATIONS = ("none", "nearest", "linear")
 
 
 def normalised(features: np.ndarray) -> np.ndarray:
@@ -38,19 +37,23 @@ def roc(
         raise UserError(f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     if same.all() or not same.any():
         raise UserError("verification needs pairs of one person and pairs of two, got one kind")
-    levels, level = np.unique(scores, return_inverse=True)  # tied scores go together
-    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(-scores)
+    levels = scores[order]
+    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # tied scores go together
 
-    def rate(kind: np.ndarray) -> np.ndarray:
-        own = level[kind]
-        counts = np.apply_along_axis(
-            lambda row: np.bincount(own, row, len(levels)), -1, weights[..., kind]
+    if weights is None:
+        genuine = np.cumsum(same[order])[last]
+        impostor = last + 1 - genuine
+    else:
+        genuine, impostor = (
+            np.cumsum((weights * kind)[..., order], axis=-1)[..., last] for kind in (same, ~same)
         )
-        accepted = np.cumsum(counts[..., ::-1], axis=-1)
+
+    def rate(accepted: np.ndarray) -> np.ndarray:
         share = accepted / np.maximum(accepted[..., -1:], 1e-12)
         return np.concatenate([np.zeros((*share.shape[:-1], 1)), share], axis=-1)
 
-    return rate(~same), rate(same), np.append(np.inf, levels[::-1].astype(np.float64))
+    return rate(impostor), rate(genuine), np.append(np.inf, levels[last])
 
 
 def tar_at_far(
@@ -86,22 +89,17 @@ def tars_at_fars(
     """Return :func:`tar_at_far` at each of F rates from one curve, (F,) or (F, B)."""
     if outside := [far for far in fars if not 0 <= far <= 1]:
         raise UserError(f"far must be a share between 0 and 1, got {outside[0]}")
-    if interpolate not in INTERPOLATIONS:
+    if interpolate not in ("none", "nearest", "linear"):
         raise UserError(f"interpolate must be none, nearest or linear, got {interpolate!r}")
-    curve = roc(scores, same, weights)[:2]
-    return np.stack([_read_curve(*curve, far, interpolate) for far in fars])
-
-
-def _read_curve(fars: np.ndarray, tars: np.ndarray, far: float, interpolate: str) -> np.ndarray:
-    """Return the rate at ``far`` of a curve, or of each of a batch of curves."""
+    x, y, _ = roc(scores, same, weights)
     if interpolate == "linear":
-        rows = zip(np.atleast_2d(fars), np.atleast_2d(tars), strict=True)
-        return np.array([np.interp(far, x, y) for x, y in rows]).reshape(fars.shape[:-1])
-    if interpolate == "none":
-        index = (fars <= far + 1e-12).sum(axis=-1, keepdims=True) - 1
+        read = np.vectorize(np.interp, signature="(f),(t),(t)->(f)")
+        return np.moveaxis(read(fars, x, y), -1, 0)
+    if interpolate == "nearest":
+        index = [np.abs(x - far).argmin(axis=-1) for far in fars]
     else:
-        index = np.abs(fars - far).argmin(axis=-1)[..., None]
-    return np.take_along_axis(tars, index, axis=-1)[..., 0]
+        index = [(x <= far + 1e-12).sum(axis=-1) - 1 for far in fars]
+    return np.take_along_axis(y[None], np.array(index)[..., None], axis=-1)[..., 0]
 
 
 def equal_error_rate(
@@ -163,15 +161,10 @@ def rank_accuracy(
 
 
 def four_measures(
-    scores: np.ndarray,
-    same: np.ndarray,
-    similarity: np.ndarray,
-    probe_ids: np.ndarray,
-    gallery_ids: np.ndarray,
-    *,
-    interpolate: str = "none",
+    scores: np.ndarray, same: np.ndarray, *search: np.ndarray, interpolate: str = "none"
 ) -> dict[str, float]:
-    """Return ``MEASURES`` in percent; see :func:`tar_at_far` and :func:`mate_ranks`."""
+    """Return ``MEASURES`` in percent; ``search`` is what :func:`mate_ranks` takes."""
     tars = tars_at_fars(scores, same, FARS, interpolate=interpolate)
+    similarity, probe_ids, gallery_ids = search
     ranks = [rank_accuracy(similarity, probe_ids, gallery_ids, k) for k in RANKS]
     return dict(zip(MEASURES, 100 * np.array([*tars, *ranks]), strict=True))

@@ -18,16 +18,14 @@ def pooled_templates(
     ``normalised(features)`` for images of equal weight. A template whose features cancel is zero.
     """
     if score not in ("media", "mean_cosine"):
-        raise UserError(
-            f"score must be media, mean_cosine or (not on IJB-C) directional_min, got {score!r}"
-        )
+        raise UserError(f"score is media or mean_cosine (IJB-A: or directional_min), not {score!r}")
     features = _checked(features, templates)
     group = np.repeat(np.arange(len(templates)), np.diff(templates.starts))
     if score == "media":
         names, medium = np.unique(templates.media, return_inverse=True)
         group = group * len(names) + medium
-    _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
-    weights = (1 / counts[inverse]).astype(features.dtype)
+    _, group, counts = np.unique(group, return_inverse=True, return_counts=True)
+    weights = (1 / counts[group]).astype(features.dtype)
     shape = (len(templates), len(features))
     return normalised(csr_array((weights, templates.rows, templates.starts), shape) @ features)
 
@@ -35,15 +33,12 @@ def pooled_templates(
 def score_pairs(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return the inner product of pairs (P, 2) of rows of (T, K), the cosine at unit length, (P,).
 
-    Pairs that share their first row are scored by one product: IJB-C's fifteen million comparisons
-    take seconds, and little memory beside the result and the order of the pairs.
-
     >>> score_pairs(np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([[0, 1], [1, 1]]))
     array([0.6, 1. ])
     """
     _check_pairs(pairs, len(unit))
     first, second = np.ascontiguousarray(pairs.T)
-    order = np.argsort(first, kind="stable")
+    order = np.argsort(first, kind="stable")  # one product a row: fifteen million pairs in seconds
     bounds = np.searchsorted(first, np.arange(len(unit) + 1), sorter=order)
     scores = np.empty(len(pairs), unit.dtype)
     for row in np.flatnonzero(np.diff(bounds)):
@@ -112,19 +107,17 @@ def identification_scores(
 def _check_pairs(pairs: np.ndarray, count: int) -> None:
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise UserError(f"pairs must be (P, 2) integers, got {pairs.shape} {pairs.dtype}")
-    low, high = pairs.min(initial=0), pairs.max(initial=0)
-    if len(pairs) and (low < 0 or high >= count):
-        raise UserError(f"pairs must name rows 0 to {count - 1}, got {low} to {high}")
+    if len(pairs) and (pairs.min() < 0 or pairs.max() >= count):
+        given = f"{pairs.min()} to {pairs.max()}"
+        raise UserError(f"pairs must name rows 0 to {count - 1}, got {given}")
 
 
 def _checked(features: np.ndarray, templates: Templates) -> np.ndarray:
     """Return the features as floats, if every template has images and these finite features."""
-    features = np.asarray(features)
-    if features.dtype not in (np.float32, np.float64):
-        features = features.astype(np.float32)
+    features = np.asarray(features, np.result_type(features, np.float32))
     sizes, rows = np.diff(templates.starts), templates.rows
     if len(sizes) == 0 or sizes.min() < 1:
-        empty = f"template {templates.ids[sizes.argmin()]} has none" if len(sizes) else "none given"
+        empty = f"template {templates.ids[sizes.argmin()]} has none" if len(sizes) else "none left"
         raise UserError(f"every template needs an image: {empty}")
     if rows.min() < 0 or rows.max() >= len(features):
         named = f"rows {rows.min()} to {rows.max()}"

@@ -2,11 +2,13 @@
 
 import json
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ifr import __version__
 from ifr.common import paths
@@ -19,63 +21,33 @@ from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, VARIANTS
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning-fabric",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "scikit-image",
-    "matplotlib",
-    "seaborn",
-    "numba",
-    "opencv-python-headless",
-    "papermill",
-    "jupyterlab",
-)
+RESULTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
 PREPARED = "prepared.json"  # what came before the notebooks: the data, the networks, their seconds
 
 
 def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
     """Return the numbered notebooks in order: all, or those of some numbers such as ``"07"``."""
-    notebooks = {
-        path.name[:2]: path for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb"))
-    }
+    folder = paths.notebooks()
+    notebooks = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not notebooks:
         raise UserError(
-            f"no numbered notebooks in {paths.notebooks()}: run from a checkout of the project, or "
-            "set IFR_HOME to one"
+            f"no numbered notebooks in {folder}: run from a checkout of the project, or set "
+            "IFR_HOME to one"
         )
-    unknown = sorted(set(numbers or ()) - set(notebooks))
+    unknown = ", ".join(sorted(set(numbers or ()) - set(notebooks)))
     if unknown:
-        raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(notebooks)}")
+        raise UserError(f"no notebook {unknown}: choose from {', '.join(notebooks)}")
     return [path for number, path in notebooks.items() if numbers is None or number in numbers]
 
 
 def reproduce(
-    profile: str = "classroom",
-    *,
-    seed: int = 0,
-    force: bool = False,
-    max_minutes: float | None = None,
+    profile: str, *, seed: int = 0, force: bool = False, max_minutes: float | None = None
 ) -> Path:
     """Get the faces, train every variant, execute the profile's notebooks; return the results.
 
-    What is already there and current is kept, so a run cut short continues where it stopped; files
-    that no notebook of the profile wrote are removed.
-
-    Args:
-        profile: the run size.
-        seed: of every random draw.
-        force: execute notebooks again even when their results are current.
-        max_minutes: after which it stops cleanly: between two steps or two notebooks.
-
-    Raises:
-        Stopped: on Ctrl-C; OutOfTime when the time is up. What is done is kept.
+    What is already there and current is kept (``force`` executes notebooks all the same), so a run
+    that Ctrl-C or ``max_minutes`` cut short continues where it stopped.
     """
-    began = time.monotonic()
     run = start("00_reproduce", profile=profile, seed=seed, max_minutes=max_minutes)
     run.progress = True
     notebooks = numbered_notebooks(run.profile.notebooks)
@@ -87,13 +59,8 @@ def reproduce(
                 f"time is up before {notebook.name}: what is done is kept; run the same command "
                 "again to go on"
             )
-        _report(notebook, run, "executed" if execute(notebook, run, force=force) else "kept")
-    seconds = finish(run)
-    print(
-        f"done in {(time.monotonic() - began) / 60:.1f} min, {seconds / 60:.1f} min with what was "
-        f"kept; open {run.folder / 'index.html'}"
-    )
-    return run.folder
+        _execute(notebook, run, force=force)
+    return finish(run)
 
 
 def redraw(
@@ -109,21 +76,20 @@ def redraw(
     if parameters and not numbers:
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
     for notebook in notebooks:
-        execute(notebook, run, parameters=parameters, force=True)
-        _report(notebook, run, "executed")
-    finish(run)
-    return run.folder
+        _execute(notebook, run, parameters=parameters, force=True)
+    return finish(run)
 
 
 def clear_leftovers(run: Run, notebooks: Collection[Path]) -> None:
-    """Remove what is not of these notebooks: executed copies of others, and files of none."""
-    names = {path.name for path in notebooks}
-    for path in sorted(run.folder.glob("*.ipynb")):
-        if path.name.replace(results.FAILED, ".ipynb") not in names:
+    """Remove executed copies of other notebooks than these, and results that none of them wrote."""
+    kept = {path.stem + ending for path in notebooks for ending in (".ipynb", results.FAILED)}
+    for path in notebooks:
+        kept |= set(results.record_of(run.folder / path.name).get("files", ()))
+    for path in (path for pattern in RESULTS for path in sorted(run.folder.glob(pattern))):
+        name = path.relative_to(run.folder).as_posix()
+        if name not in kept:
             path.unlink()
-            print(f"removed {path.name}: not a notebook of profile {run.profile.name}")
-    for name in results.remove_unrecorded(run.folder):
-        print(f"removed {name}: no notebook of this run wrote it")
+            print(f"removed {name}: not of a notebook of profile {run.profile.name}")
 
 
 def prepare(run: Run) -> None:
@@ -131,15 +97,15 @@ def prepare(run: Run) -> None:
     began, before = time.monotonic(), _prepared(run)
     _ = run.sets
     faces = dict(data=run.fingerprints, seconds=time.monotonic() - began)
-    if before.get("faces", {}).get("data") == faces["data"]:  # kept: what it took to make them
-        faces["seconds"] = max(faces["seconds"], before["faces"]["seconds"])
-    write_text(run.folder / PREPARED, json.dumps(before | dict(faces=faces)))
-    train_all(run)
-    networks = {
-        variant.name: dict(key=trained.key, seconds=trained.seconds)
-        for variant, trained in run.networks.items()
-    }
-    write_text(run.folder / PREPARED, json.dumps(dict(faces=faces, networks=networks)))
+    if before.get("data") == faces["data"]:  # kept: what it took to make them
+        faces["seconds"] = max(faces["seconds"], before["seconds"])
+    networks = before.get("networks", {})
+    try:
+        train_all(run)
+    finally:
+        for variant, trained in run.networks.items():
+            networks[variant.name] = dict(key=trained.key, seconds=trained.seconds)
+        write_text(run.folder / PREPARED, json.dumps(faces | dict(networks=networks)))
 
 
 def train_all(run: Run, variants: Sequence[str] = ()) -> None:
@@ -148,50 +114,41 @@ def train_all(run: Run, variants: Sequence[str] = ()) -> None:
     run.trained(PRETRAIN.name)
 
 
-def finish(run: Run) -> float:
-    """Write manifest and page of a run; return the seconds it took, kept results included."""
-    manifest = manifest_of(run)
-    write_text(run.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-    write_index(run.folder, run.profile)
-    return manifest["seconds"]
+def finish(run: Run) -> Path:
+    """Write manifest and page, what was kept included, and return the folder of the results.
 
-
-def manifest_of(run: Run) -> dict:
-    """Return what made the results of a run, and the sha256 of every one of them."""
+    The manifest says what made the results of a run, and the sha256 of every one of them.
+    """
     before, records = _prepared(run), results.records(run.folder)
-    networks = dict(before.get("networks", {}))
+    used = before.get("networks", {})
     for record in records.values():
-        networks |= record.get("networks", {})
-    stages = dict(
-        faces=before.get("faces", {}).get("seconds", 0.0),
-        training=sum(network["seconds"] for network in networks.values()),
-    )
+        used |= record.get("networks", {})
+    networks = dict(sorted(used.items()))
+    training = {name: round(network["seconds"], 1) for name, network in networks.items()}
+    stages = dict(faces=before.get("seconds", 0.0), training=sum(training.values()))
     stages |= {Path(name).stem: record.get("seconds", 0.0) for name, record in records.items()}
     peaks = [record.get("peak_memory_bytes") or 0 for record in records.values()]
-    return dict(
+    manifest = dict(
         code=code_version(),
         parameters=run.profile.as_dict(),
         seed=run.seed,
         weights=run.weights,
-        packages={name: metadata.version(name) for name in PACKAGES},
+        packages={name: metadata.version(name) for name in required_packages()},
         python=platform.python_version(),
         device=device_facts(),
         data=run.fingerprints,
-        networks={name: networks[name]["key"] for name in sorted(networks)},
-        training_seconds={name: round(networks[name]["seconds"], 1) for name in sorted(networks)},
+        networks={name: network["key"] for name, network in networks.items()},
+        training_seconds=training,
         seconds=round(sum(stages.values()), 1),
-        stages={name: round(value, 1) for name, value in stages.items()},
+        stages={name: round(seconds, 1) for name, seconds in stages.items()},
         peak_memory_bytes=max([peak_memory() or 0, *peaks]) or None,
         images_per_second=_training_rates(run, networks),
         artefacts={name: file_hash(run.folder / name) for name in result_files(run.folder)},
     )
-
-
-def result_files(folder: Path) -> list[str]:
-    """Return the executed notebooks of a run and the files they wrote, relative to its folder."""
-    names = [path.name for path in results.executed_notebooks(folder)]
-    names += results.recorded_files(folder)
-    return [name for name in names if (folder / name).exists()]
+    write_text(run.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    page = write_index(run.folder, run.profile)
+    print(f"done: {manifest['seconds'] / 60:.1f} min with what was kept; open {page}")
+    return run.folder
 
 
 def code_version() -> str:
@@ -204,14 +161,31 @@ def code_version() -> str:
     return f"{__version__}+{commit}"
 
 
+def result_files(folder: Path) -> list[str]:
+    """Return the executed notebooks of a run and the files they wrote, relative to its folder."""
+    names = [*results.records(folder), *sorted(results.recorded_files(folder))]
+    return [name for name in names if (folder / name).exists()]
+
+
+def required_packages() -> list[str]:
+    """Return the packages that this one needs, where it is installed and so says which."""
+    try:
+        lines = metadata.requires("ifr") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [re.split(r"[^\w-]", line)[0] for line in lines if "extra ==" not in line]
+
+
 def _prepared(run: Run) -> dict:
     path = run.folder / PREPARED
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _report(notebook: Path, run: Run, done: str) -> None:
+def _execute(notebook: Path, run: Run, **how: Any) -> None:
+    """Execute a notebook and say whether it was, or how its result was kept."""
+    executed = execute(notebook, run, **how)
     seconds = results.record_of(run.folder / notebook.name)["seconds"]
-    words = f"executed in {seconds:.0f} s" if done == "executed" else "kept, nothing changed"
+    words = f"executed in {seconds:.0f} s" if executed else "kept, nothing changed"
     print(f"{notebook.name}: {words}", flush=True)
 
 

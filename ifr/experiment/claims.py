@@ -20,15 +20,6 @@ def collect(tables: Path) -> pd.DataFrame:
     """Return one row for each claim, judged by the evidence the notebooks of a run left.
 
     A claim holds when every figure recorded for it says so, and does not hold when any says not.
-
-    Args:
-        tables: the folder with the run's ``evidence_NN.csv`` files.
-
-    Returns:
-        Columns id, place, claim, paper, measured, spread, verdict, note.
-
-    Raises:
-        UserError: if no notebook left evidence there, or the evidence names an unknown claim.
     """
     evidence, claims = evidence_rows(tables), paper_claims()
     unknown = set(evidence["claim"]) - set(claims["id"])
@@ -47,9 +38,8 @@ def evidence_rows(tables: Path) -> pd.DataFrame:
     """Return every figure recorded for a claim, one row each, ordered by claim."""
     files = evidence_files(tables)
     if not files:
-        raise UserError(
-            f"no evidence_NN.csv in {tables}: run the notebooks 03 to 11 of this profile first"
-        )
+        advice = "run the notebooks 03 to 11 of this profile first"
+        raise UserError(f"no evidence_NN.csv in {tables}: {advice}")
     rows = pd.concat([pd.read_csv(path) for path in files], ignore_index=True)
     return rows.sort_values("claim", kind="stable")
 
@@ -63,38 +53,25 @@ def photographs_file() -> Path | None:
 
 
 def on_photographs(verdicts: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the verdicts of a run, as :func:`collect` gives them, beside those on photographs.
-
-    Returns:
-        Columns id, claim, here, photographs, measured_on_photographs, spread_on_photographs, for
-        the claims tested there; None without a run on photographs.
-    """
+    """Return the verdicts of :func:`collect` beside those on photographs, for the claims there."""
     file = photographs_file()
     if file is None:
         return None
     there = pd.read_csv(file)
-    there = there[there["verdict"] != UNTESTED].rename(
-        columns={
-            "verdict": "photographs",
-            "measured": "measured_on_photographs",
-            "spread": "spread_on_photographs",
-        }
-    )
+    there = there[there["verdict"] != UNTESTED]
     columns = ["id", "photographs", "measured_on_photographs", "spread_on_photographs"]
+    there = there[["id", "verdict", "measured", "spread"]].set_axis(columns, axis=1)
     here = verdicts[["id", "claim", "verdict"]].rename(columns={"verdict": "here"})
-    return here.merge(there[columns], on="id")
+    return here.merge(there, on="id")
 
 
 def _judge(rows: pd.DataFrame) -> dict[str, str]:
-    verdict = UNTESTED
-    if len(rows):
-        verdict = HOLDS if rows["holds"].all() else FAILS
+    verdict = HOLDS if rows["holds"].all() else FAILS
     measured = [f"{row.quantity}: {row.value:.3g}" for row in rows.itertuples()]
     spread = [f"[{row.low:.3g}, {row.high:.3g}]" for row in rows.itertuples()]
-    notes = [str(note) for note in rows["note"].dropna().unique()]
     return dict(
         measured="; ".join(measured),
         spread="; ".join(spread),
-        verdict=verdict,
-        note=" ".join(note for note in notes if note),
+        verdict=verdict if len(rows) else UNTESTED,
+        note=" ".join(str(note) for note in rows["note"].dropna().unique() if note),
     )

@@ -9,14 +9,9 @@ from ifr.interpretation import Peaks, network_peaks
 
 
 def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> FaceSet:
-    """Return random faces of held-out people at all poses, without an occluder (Sec. 4.2).
+    """Return random faces of a set, without an occluder where the set names them (Sec. 4.2).
 
-    Of a set that does not name occluders, such as photographs, any face may be drawn.
-
-    Args:
-        run: whose data and seed are used.
-        count: how many; the profile's ``analysis_images`` if None, all there are if fewer.
-        name: of the set.
+    ``count``, or all there are if fewer, is the profile's ``analysis_images`` if None.
     """
     faces = run.data(name)
     occluders = faces.attributes.get("occluder", np.full(len(faces), "none"))

@@ -9,13 +9,13 @@ from PIL import Image
 
 from ifr.common.files import write_text
 from ifr.common.paths import ASSETS
-from ifr.experiment.results import executed_notebooks
+from ifr.experiment.results import FAILED
 from ifr.profiles import Profile
 
 
 def write_index(folder: Path, profile: Profile) -> Path:
     """Write ``index.html`` into a results folder that has a manifest, and return its path."""
-    claims = folder / "claims.csv"
+    claims, page = folder / "claims.csv", folder / "index.html"
     pages = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
     text = pages.get_template("page.html.j2").render(
         profile=profile,
@@ -23,10 +23,10 @@ def write_index(folder: Path, profile: Profile) -> Path:
         claims=pd.read_csv(claims) if claims.exists() else None,
         figures=[_figure(path) for path in sorted((folder / "figures").glob("*.png"))],
         tables={path.stem: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))},
-        notebooks=[path.name for path in executed_notebooks(folder)],
+        notebooks=[p.name for p in sorted(folder.glob("*.ipynb")) if FAILED not in p.name],
     )
-    write_text(folder / "index.html", text + "\n")
-    return folder / "index.html"
+    write_text(page, text + "\n")
+    return page
 
 
 def _figure(path: Path) -> dict[str, object]:

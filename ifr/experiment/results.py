@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from ifr.common.files import file_hash, written_whole
 from ifr.figures.output import SCREEN, show_picture
 
 JOURNAL = "IFR_JOURNAL"  # names the file in which a kernel notes what it writes and which networks
-FILES = ("figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
 FAILED = ".failed.ipynb"  # how the copy of a notebook that stopped with an error ends
 EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
 
@@ -30,17 +29,19 @@ class Results:
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write a table as CSV into ``tables/``."""
-        self._write_csv(table, f"tables/{name}.csv")
+        write_csv(table, self.folder / "tables" / f"{name}.csv")
+        note(file=f"tables/{name}.csv")
 
     def save_claims(self, verdicts: pd.DataFrame) -> None:
         """Write the verdicts on the paper's claims as ``claims.csv``."""
-        self._write_csv(verdicts, "claims.csv")
+        write_csv(verdicts, self.folder / "claims.csv")
+        note(file="claims.csv")
 
     def save_figure(self, figure: Figure, name: str, *, alt: str) -> None:
         """Write a figure as PNG and PDF into ``figures/`` and show it in the notebook."""
         files = figures.save_figure(figure, self.folder / "figures", name, alt=alt)
         for path in files:
-            note(file=path.relative_to(self.folder).as_posix())
+            note(file=f"figures/{path.name}")
         show_picture(files[0].read_bytes(), alt, width=min(SCREEN, int(figure.bbox.width)))
 
     def evidence(
@@ -56,17 +57,8 @@ class Results:
     ) -> None:
         """Record what was measured for a claim of the paper; the claims notebook collects it.
 
-        Args:
-            claim: id, such as ``"C01"``.
-            quantity: what was measured, with its unit; given again, it replaces the former.
-            value: the measured figure.
-            low: lower end of its spread (a 95 % bootstrap interval unless the note says otherwise).
-            high: upper end.
-            holds: whether the measured figure says what the paper claims.
-            note: what a reader must know to judge it.
-
-        Raises:
-            ValueError: if the value is not finite: what could not be measured is no evidence.
+        ``low`` and ``high`` are a 95 % bootstrap interval unless the note says otherwise; a
+        quantity given again replaces the former.
         """
         if not np.isfinite(value):
             raise ValueError(
@@ -78,10 +70,11 @@ class Results:
         table = pd.DataFrame(self._evidence.values(), columns=EVIDENCE_COLUMNS)
         self.save_table(table, f"evidence_{self.name[:2]}")
 
-    def _write_csv(self, table: pd.DataFrame, name: str) -> None:
-        with written_whole(self.folder / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
-        note(file=name)
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with six digits of each number."""
+    with written_whole(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def note(**entry: object) -> None:
@@ -91,13 +84,12 @@ def note(**entry: object) -> None:
             journal.write(json.dumps(entry) + "\n")
 
 
-def summarise(journal: Path, folder: Path) -> dict[str, dict]:
+def summarise(journal: Path, folder: Path) -> dict[str, Any]:
     """Return what a journal tells: the hash of each file written, and the networks used."""
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-    entries = [json.loads(line) for line in lines]
-    written = dict.fromkeys(entry["file"] for entry in entries if "file" in entry)
+    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    files = {entry["file"] for entry in entries if "file" in entry}
     networks = {entry.pop("network"): entry for entry in entries if "network" in entry}
-    return dict(files={name: file_hash(folder / name) for name in written}, networks=networks)
+    return dict(files={name: file_hash(folder / name) for name in sorted(files)}, networks=networks)
 
 
 def record_of(executed: Path) -> dict:
@@ -108,40 +100,19 @@ def record_of(executed: Path) -> dict:
 
 
 def records(folder: Path) -> dict[str, dict]:
-    """Return the record of every executed notebook of a run, by file name."""
-    return {path.name: record_of(path) for path in executed_notebooks(folder)}
+    """Return the record of every executed notebook of a run, by file name, the failed left out."""
+    executed = [path for path in sorted(folder.glob("*.ipynb")) if FAILED not in path.name]
+    return {path.name: record_of(path) for path in executed}
 
 
-def executed_notebooks(folder: Path) -> list[Path]:
-    """Return the executed notebooks of a run, those that failed left out."""
-    return [path for path in sorted(folder.glob("*.ipynb")) if not path.name.endswith(FAILED)]
-
-
-def recorded_files(folder: Path) -> list[str]:
+def recorded_files(folder: Path) -> set[str]:
     """Return the files that the executed notebooks of a run wrote, relative to its folder."""
-    written = {name for record in records(folder).values() for name in record.get("files", ())}
-    return sorted(written)
+    return {name for record in records(folder).values() for name in record.get("files", ())}
 
 
 def is_intact(folder: Path, record: dict) -> bool:
     """Return whether every file of a record is there and as it was written."""
     return all(
         (folder / name).exists() and file_hash(folder / name) == written
-        for name, written in record.get("files", {}).items()
+        for name, written in record["files"].items()
     )
-
-
-def remove_unrecorded(folder: Path, names: Iterable[str] | None = None) -> list[str]:
-    """Remove the figures, tables and claims that no executed notebook records; return their names.
-
-    Args:
-        folder: of the run.
-        names: which are looked at, relative to the folder; None for all.
-    """
-    if names is None:
-        paths = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
-        names = [path.relative_to(folder).as_posix() for path in paths]
-    removed = sorted(set(names) - set(recorded_files(folder)))
-    for name in removed:
-        (folder / name).unlink(missing_ok=True)
-    return removed

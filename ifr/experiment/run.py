@@ -1,5 +1,6 @@
 """One run as a notebook sees it: its data, its networks, their features, and where results go."""
 
+import ast
 import inspect
 import os
 import textwrap
@@ -7,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
@@ -47,15 +48,13 @@ class Run(Results):
     deadline: float | None = None  # on the monotonic clock, when training stops cleanly
     weights: str = "trained"  # here, on first use; or "reference": those kept with the reference
     _rendered: dict[str, FaceSet] = field(default_factory=dict)
-    _trained: dict[Variant, Trained] = field(default_factory=dict)
+    networks: dict[Variant, Trained] = field(default_factory=dict)  # asked for so far
 
     def launch(self, devices: int | None = None) -> None:
         """Start a process for each device: this program again, sharing every batch in training.
 
-        The first process makes the training set while the others wait.
-
-        Args:
-            devices: how many; None: those that torchrun started, else one.
+        As many as torchrun started, else one, if None. The first makes the training set while the
+        others wait.
         """
         self.fabric = make_fabric(self.profile.optimisation.precision, devices=devices)
         self.fabric.launch()
@@ -68,11 +67,10 @@ class Run(Results):
     @cached_property
     def sets(self) -> dict[str, FaceSet]:
         """All sets of the profile: procedural faces, rendered on first use, or photographs."""
-        if self.profile.photographs is not None:
-            return ensure_photographs(
-                self.profile.photographs, paths.real_faces(), paths.data(), progress=self.progress
-            )
-        return {name: self.data(name) for name in self._specs}
+        plan = self.profile.photographs
+        if plan is None:
+            return {name: self.data(name) for name in self._specs}
+        return ensure_photographs(plan, paths.real_faces(), paths.data(), progress=self.progress)
 
     @cached_property
     def _specs(self) -> dict[str, SetSpec]:
@@ -87,10 +85,7 @@ class Run(Results):
         return {name: fingerprint(spec) for name, spec in self._specs.items()}
 
     def data(self, name: str) -> FaceSet:
-        """Return one set: such as ``train``, ``closed``, ``templates`` or ``lfw``.
-
-        Of procedural faces the other sets are not rendered for it.
-        """
+        """Return one set, such as ``train`` or ``lfw``; other procedural ones are not rendered."""
         if name == "train" and self.training is not None:
             return self.training
         known = self._specs or self.sets
@@ -120,60 +115,43 @@ class Run(Results):
         """Width and height of the network input in pixels."""
         return self.profile.network.input_size
 
-    @property
-    def networks(self) -> dict[Variant, Trained]:
-        """The networks that were asked for so far."""
-        return self._trained
-
     def trained(self, variant: str | Variant) -> Trained:
         """Train or load one variant, by its name or itself, saying which happened."""
         variant = as_variant(variant)
-        if variant not in self._trained:
-            self._trained[variant] = self._train(variant)
-        return self._trained[variant]
+        if variant not in self.networks:
+            if self.weights == "reference":
+                network = load_half(variant.name, self.profile.name)
+            else:
+                faces, how = self.data("train"), self._how
+                network = train_or_load(variant, self.profile, faces, fabric=self.fabric, **how)
+            self._keep(variant, network)
+        return self.networks[variant]
 
     def train_together(self, variants: Sequence[str | Variant]) -> None:
         """Train or load several variants: side by side, unless several devices train each."""
         chosen = [as_variant(variant) for variant in variants]
-        waiting = [variant for variant in chosen if variant not in self._trained]
+        waiting = [variant for variant in chosen if variant not in self.networks]
         if self.weights == "trained" and (self.fabric is None or self.fabric.world_size == 1):
-            networks = train_variants(
-                waiting,
-                self.profile,
-                self.data("train"),
-                seed=self.seed,
-                progress=self.progress,
-                deadline=self.deadline,
-            )
+            trained = train_variants(waiting, self.profile, self.data("train"), **self._how)
             for variant in waiting:
-                self._trained[variant] = self._announced(variant.name, networks[variant.name])
+                self._keep(variant, trained[variant.name])
         for variant in chosen:
             self.trained(variant)
 
-    def _train(self, variant: Variant) -> Trained:
-        if self.weights == "reference":
-            return self._announced(variant.name, load_half(variant.name, self.profile.name))
-        trained = train_or_load(
-            variant,
-            self.profile,
-            self.data("train"),
-            seed=self.seed,
-            progress=self.progress,
-            fabric=self.fabric,
-            deadline=self.deadline,
-        )
-        return self._announced(variant.name, trained)
+    @property
+    def _how(self) -> dict[str, Any]:
+        return dict(seed=self.seed, progress=self.progress, deadline=self.deadline)
 
-    def _announced(self, name: str, trained: Trained) -> Trained:
-        """Return a network, having said where it comes from."""
-        how = f"{'loaded' if trained.loaded else 'trained'} ({trained.key}, trained in "
-        how += f"{trained.seconds:.0f} s)"
-        if self.weights == "reference":
-            how = f"kept with the reference run ({trained.key})"
+    def _keep(self, variant: Variant, network: Trained) -> None:
+        """Keep a network, say where it comes from, and note it in the journal."""
+        how = f"kept with the reference run ({network.key})"
+        if self.weights == "trained":
+            how = "loaded" if network.loaded else "trained"
+            how += f" ({network.key}, trained in {network.seconds:.0f} s)"
         if self.fabric is None or self.fabric.is_global_zero:
-            print(f"{name}: {how}", flush=True)
-        note(network=name, key=trained.key, seconds=trained.seconds)
-        return trained
+            print(f"{variant.name}: {how}", flush=True)
+        note(network=variant.name, key=network.key, seconds=network.seconds)
+        self.networks[variant] = network
 
     def available_variants(self, variants: Sequence[str]) -> list[str]:
         """Return those of some variants that this run has: trains, or finds kept."""
@@ -185,10 +163,6 @@ class Run(Results):
     def model(self, variant: str | Variant) -> InterpretableFaceNet:
         """Return the network of a variant in evaluation mode."""
         return self.trained(variant).model
-
-    def history(self, variant: str | Variant) -> pd.DataFrame:
-        """Return the loss parts over the steps of training."""
-        return self.trained(variant).history
 
     def images(self, faces: FaceSet) -> torch.Tensor:
         """Return the centre crop of faces as network input, (N, 3, S, S) in [-1, 1]."""
@@ -204,15 +178,11 @@ class Run(Results):
         """Return landmarks in the frame of the 96-pixel centre crop, (N, 68, 2)."""
         return np.asarray(faces.landmarks, dtype=np.float64) - CROP_OFFSET
 
-    def rectangles(self, count: int, kind: str = "BlaS") -> np.ndarray:
-        """Return one random normalised rectangle for each test image, (count, 4)."""
-        return random_rectangles(count, self.seed, kind)
-
     def occluded_images(
         self, faces: FaceSet, rectangle: Sequence[float] | np.ndarray | None = None
     ) -> torch.Tensor:
         """Return network input with a warped black mask: a rectangle for all, else one each."""
-        boxes = self.rectangles(len(faces)) if rectangle is None else rectangle
+        boxes = random_rectangles(len(faces), self.seed) if rectangle is None else rectangle
         return occlude(self.images(faces), self.points(faces), boxes, mesh=self.crop_mesh)[0]
 
     def features(
@@ -224,11 +194,8 @@ class Run(Results):
     ) -> np.ndarray:
         """Return pooled features of faces, (N, K) float32, cached by network, data and occlusion.
 
-        Args:
-            variant: which network, by its name or itself.
-            faces: a set, or its name.
-            occlusion: None; ``"synthetic"`` for a random warped mask on each image; or one
-                rectangle (x, y, width, height) of the 96-pixel frontal frame for all.
+        ``occlusion`` is ``"synthetic"`` for a random warped mask on each image, or one rectangle
+        (x, y, width, height) of the 96-pixel frontal frame for all.
         """
         faces = self.data(faces) if isinstance(faces, str) else faces
         trained = self.trained(variant)
@@ -238,7 +205,8 @@ class Run(Results):
         known = bool(faces.fingerprint.partition(":")[0])
         if known and path.exists():
             return np.load(path)
-        boxes = self.rectangles(len(faces)) if occlusion == "synthetic" else occlusion
+        synthetic = occlusion == "synthetic"
+        boxes = random_rectangles(len(faces), self.seed) if synthetic else occlusion
         network = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
         embedding = NetworkEmbedding(trained.key, self.size, network)
         values = set_features(embedding, faces, rectangles=boxes)
@@ -266,16 +234,11 @@ def start(
     weights: str = "trained",
     max_minutes: float | None = None,
 ) -> Run:
-    """Begin a notebook: check its parameters and say where results go.
+    """Begin a notebook, such as ``"06_ablations"``: check its parameters, say where results go.
 
-    Args:
-        name: of the notebook, such as ``"06_ablations"``.
-        profile: a name in ``ifr.profiles.PROFILES``.
-        seed: of every random draw of the run.
-        weights: ``"trained"``: networks of this run, trained on first use; ``"reference"``: those
-            kept with the committed reference run of the profile, so that nothing is trained; their
-            results go to a folder of their own.
-        max_minutes: after which training stops cleanly, to go on another time.
+    With ``weights="reference"`` the networks are those kept with the committed reference run of the
+    profile, so that nothing is trained, and results go to a folder of their own; else they are
+    trained on first use. After ``max_minutes`` training stops cleanly, to go on another time.
     """
     chosen = get_profile(profile)
     if not isinstance(seed, int) or seed < 0:
@@ -286,25 +249,33 @@ def start(
     folder = paths.results(profile if weights == "trained" else f"{profile}-reference-weights")
     paths.require_writable(folder)
     print(f"profile {profile}, seed {seed}; results go to results/{folder.name}/", flush=True)
-    quiet = os.environ.get("IFR_PROGRESS", "1") == "0"
-    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    return Run(
-        name=name,
-        folder=folder,
-        profile=chosen,
-        seed=seed,
-        progress=not quiet,
-        deadline=deadline,
-        weights=weights,
-    )
+    run = Run(name=name, folder=folder, profile=chosen, seed=seed, weights=weights)
+    run.progress = os.environ.get("IFR_PROGRESS", "1") != "0"
+    run.deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    return run
 
 
 def show_source(*functions: Callable | type) -> None:
-    """Show the library's own source of functions or classes, as code, in the notebook."""
+    """Show the library's own source of functions or classes, as code, in the notebook.
+
+    Of a docstring the first line is shown: what matters there is the code.
+    """
     from IPython.display import Code, display
 
     for function in functions:
-        display(Code(textwrap.dedent(inspect.getsource(function)), language="python"))
+        source = textwrap.dedent(inspect.getsource(function))
+        display(Code(_with_short_docstrings(source), language="python"))
+
+
+def _with_short_docstrings(source: str) -> str:
+    lines, hidden = source.splitlines(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            if last > first:
+                lines[first - 1] += '"""'
+                hidden |= set(range(first, last))
+    return "\n".join(line for index, line in enumerate(lines) if index not in hidden)
 
 
 def variant_titles(names: Sequence[str]) -> dict[str, str]:

@@ -5,9 +5,9 @@ that a choice made here does not touch what it is judged by.
 """
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ import pandas as pd
 
 from ifr.common import paths
 from ifr.common.errors import UserError
-from ifr.common.files import written_whole
 from ifr.evaluation import equal_error_rate, normalised, rank_accuracy
 from ifr.experiment.filters import clean_faces
+from ifr.experiment.results import write_csv
 from ifr.experiment.run import Run, start
 from ifr.interpretation import network_peaks, peak_statistics
 from ifr.profiles import PAPER_FILTERS, LossWeights, Variant, get_profile, get_variant
@@ -26,34 +26,21 @@ DEFAULTS = asdict(LossWeights())
 WEIGHTS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, float))
 FORMS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, str))
 Axes = Mapping[str, Sequence[float | str]]
-MEASURES = (
-    "rank_1_percent",
-    "rank_1_occluded_percent",
-    "eer_percent",
-    "eer_occluded_percent",
-    "dbar_px",
-    "peak_spread_px",
-)
+MEASURES = [f"{name}{suffix}_percent" for name in ("rank_1", "eer") for suffix in ("", "_occluded")]
+MEASURES += ["dbar_px", "peak_spread_px"]
 
 
 def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
     """Read axes such as ``"features=0,0.1,1"``, ``"t=130,260"``, ``"filter_form=paper,released"``.
 
-    Args:
-        texts: each a loss weight, the form of a loss, or ``t`` (of 320; smaller networks keep the
-            share), with values.
-
-    Raises:
-        UserError: for an unknown name, a name twice, or values that it cannot have.
+    Each names a loss weight, a form of a loss, or ``t`` of 320 (smaller networks keep the share).
     """
     axes: dict[str, list[float | str]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
         if name not in (*WEIGHTS, *FORMS, "t"):
-            raise UserError(
-                f"cannot sweep {text!r}: expected NAME=VALUE,VALUE with NAME one of "
-                f"{', '.join((*WEIGHTS, *FORMS, 't'))}"
-            )
+            expected = f"NAME=VALUE,VALUE with NAME one of {', '.join((*WEIGHTS, *FORMS, 't'))}"
+            raise UserError(f"cannot sweep {text!r}: expected {expected}")
         if name in axes:
             raise UserError(f"{name} is given twice: put all its values into one list")
         values = listed.split(",")
@@ -64,14 +51,15 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
 
 
 def _numbers(name: str, values: list[str]) -> list[float]:
+    low, high, what = 0.0, sys.float_info.max, "finite and not negative"
+    if name == "t":
+        low, high, what = 1, PAPER_FILTERS, f"between 1 and K = {PAPER_FILTERS}"
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         raise UserError(f"the values of {name} are not numbers: {','.join(values)!r}") from None
-    if not all(np.isfinite(number) and number >= 0 for number in numbers):
-        raise UserError(f"the values of {name} must be finite and not negative, got {values}")
-    if name == "t" and not all(1 <= number <= PAPER_FILTERS for number in numbers):
-        raise UserError(f"t must be between 1 and K = {PAPER_FILTERS}, got {','.join(values)}")
+    if not all(low <= number <= high for number in numbers):
+        raise UserError(f"{name} must be {what}, got {','.join(values)}")
     return numbers
 
 
@@ -83,12 +71,8 @@ def settings_of(variant: Variant, axes: Axes) -> list[tuple[dict, Variant]]:
         weights = {name: value for name, value in chosen.items() if name != "t"}
         share = chosen["t"] / PAPER_FILTERS if "t" in chosen else variant.keep_share
         words = [f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in chosen.items()]
-        changed = replace(
-            variant,
-            name="_".join([variant.name, *words]),
-            keep_share=share,
-            weights=replace(variant.weights, **weights),
-        )
+        name, losses = "_".join([variant.name, *words]), replace(variant.weights, **weights)
+        changed = replace(variant, name=name, keep_share=share, weights=losses)
         settings.append((chosen, changed))
     return settings
 
@@ -106,39 +90,26 @@ def sweep(
 
     Written to ``results/<profile>/<name>/``: ``runs.csv``, a row for each setting and seed, after
     each of them, and ``table.csv`` at the end. A sweep cut short goes on: what is trained is kept.
-
-    Args:
-        axes: values by name, as from :func:`parse_axes`.
-        profile: the run size.
-        variant: which the settings change.
-        seeds: each pretrains a base of its own.
-        name: of the folder.
-        max_minutes: after which it stops cleanly.
-
-    Raises:
-        Stopped: on Ctrl-C; OutOfTime when the time is up.
+    Each seed pretrains a base of its own.
     """
     combinations = settings_of(get_variant(variant), axes)
     if not seeds:
         raise UserError("a sweep needs at least one seed")
     if get_profile(profile).faces is None:
-        raise UserError(
-            f"profile {profile!r} has no validation people to compare settings on: take one on "
-            "procedural faces"
-        )
+        lack = f"profile {profile!r} has no validation people to compare settings on"
+        raise UserError(f"{lack}: take one on procedural faces")
     folder = paths.require_writable(paths.results(profile) / name)
     rows, deadline = [], None
     for seed in seeds:
         run = start("sweep", profile=profile, seed=seed, max_minutes=max_minutes)
-        deadline = deadline or run.deadline
-        run.deadline = deadline
+        run.deadline = deadline = deadline or run.deadline
         run.train_together([changed for _, changed in combinations])
         for chosen, changed in combinations:
             trained = run.trained(changed)
             rows.append(chosen | dict(seed=seed, network=trained.key) | measure(run, changed))
-            _write(pd.DataFrame(rows), folder / "runs.csv")
+            write_csv(pd.DataFrame(rows), folder / "runs.csv")
     table = summary(pd.DataFrame(rows), list(axes))
-    _write(table, folder / "table.csv")
+    write_csv(table, folder / "table.csv")
     return table
 
 
@@ -151,6 +122,8 @@ def measure(run: Run, variant: Variant) -> dict[str, float]:
     """
     faces = run.data("validation")
     clean = normalised(run.features(variant, faces))
+    others = ~np.eye(len(faces), dtype=bool)
+    same = faces.identity[:, None] == faces.identity[None, :]
     measures: dict[str, float] = {}
     for suffix, occlusion in (("", None), ("_occluded", "synthetic")):
         probes = normalised(run.features(variant, faces, occlusion=occlusion))  # cached if clean
@@ -158,28 +131,22 @@ def measure(run: Run, variant: Variant) -> dict[str, float]:
         np.fill_diagonal(similarity, -np.inf)
         accuracy = rank_accuracy(similarity, faces.identity, faces.identity, 1)
         measures[f"rank_1{suffix}_percent"] = 100 * accuracy
-        others = ~np.eye(len(faces), dtype=bool)
-        same = faces.identity[:, None] == faces.identity[None, :]
         rate = equal_error_rate(similarity[others], same[others])
         measures[f"eer{suffix}_percent"] = 100 * float(rate)
-    peaks = peak_statistics(
-        network_peaks(run.model(variant), clean_faces(run, name="validation"), size=run.size)
-    )
+    unmasked = clean_faces(run, name="validation")
+    peaks = peak_statistics(network_peaks(run.model(variant), unmasked, size=run.size))
     return measures | dict(dbar_px=peaks["dbar"], peak_spread_px=peaks["mean_scatter"])
 
 
 def summary(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each setting: its values, the number of seeds, mean and std of measures.
-
-    The standard deviation over seeds has n - 1 below it, and is empty for one seed.
-    """
+    """Return a row for each setting: its values, the number of seeds, mean and std of measures."""
     if not axes:
         runs, axes = runs.assign(setting="as it is"), ["setting"]
     groups = runs.groupby(list(axes), sort=False)
     table = groups.size().rename("seeds").to_frame()
     for name in MEASURES:
         table[name] = groups[name].mean()
-        table[f"{name}_std"] = groups[name].std(ddof=1)
+        table[f"{name}_std"] = groups[name].std(ddof=1)  # empty for one seed
     return table.reset_index()
 
 
@@ -190,8 +157,3 @@ def in_words(table: pd.DataFrame) -> str:
         pairs = zip(table[name], table[f"{name}_std"], strict=True)
         shown[name] = [f"{m:.1f}" if np.isnan(s) else f"{m:.1f} ± {s:.1f}" for m, s in pairs]
     return shown.to_string(index=False)
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    with written_whole(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")

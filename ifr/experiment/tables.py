@@ -22,6 +22,7 @@ from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
 from ifr.profiles import get_variant
 
+TAR = MEASURES[0]  # at FAR .01
 AR_OCCLUDERS = ("sunglasses", "scarf")
 Quoted = dict[tuple[str, str], tuple[float, ...]]  # (variant, condition) -> the four measures
 Samples = dict[tuple[str, str], pd.DataFrame]  # (variant, condition) -> a column for each of them
@@ -42,9 +43,6 @@ def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     """Return closed-set top-1 on new pictures of the training identities, clean and occluded.
 
     Chance is that of the classifier, which knows all training identities.
-
-    Returns:
-        Columns variant, title, clean_percent, occluded_percent, chance_percent.
     """
     faces, rows = run.data("closed"), []
     for name in variants:
@@ -67,11 +65,7 @@ def run_splits(run: Run) -> list[TemplateSplit]:
 def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarray, bool]:
     """Return held-out features under a condition, and whether to take natural-occlusion probes.
 
-    Args:
-        run: the run.
-        variant: which network.
-        condition: ``clean``; ``synthetic``, a random warped mask on every image; or ``natural``,
-            the probes with a natural occluder.
+    ``synthetic`` is a random warped mask on every image, ``natural`` the probes with an occluder.
     """
     if condition not in CONDITIONS:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
@@ -94,16 +88,11 @@ def _measured(
 def template_table(
     run: Run, variants: Sequence[str], conditions: Sequence[str] = CONDITIONS
 ) -> pd.DataFrame:
-    """Return mean and standard deviation over the ten splits for each variant and condition.
-
-    Returns:
-        Columns variant, title, condition, then each of ``MEASURES`` and its ``_std``, percent.
-    """
+    """Return mean and ``_std`` of the four measures over the ten splits, a row for each pair."""
     rows = []
     for row, measured in _measured(run, run_splits(run), variants, conditions):
         for measure in MEASURES:
-            row[measure] = measured[measure].mean()
-            row[f"{measure}_std"] = measured[measure].std(ddof=1)
+            row |= {measure: measured[measure].mean(), f"{measure}_std": measured[measure].std()}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -128,42 +117,21 @@ def whole_table(run: Run, variants: Sequence[str], conditions: Sequence[str]) ->
 
 
 def paired_difference(
-    table: pd.DataFrame,
-    samples: Samples,
-    more: str,
-    less: str,
-    condition: str,
-    measure: str = MEASURES[0],
+    table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str = TAR
 ) -> tuple[float, float, float]:
     """Return by how many points one variant is above another, with its 95 % interval.
 
-    Args:
-        table: of :func:`template_table`.
-        samples: of :func:`template_samples`, by (variant, condition).
-        more: variant expected to be above.
-        less: the other.
-        condition: of both.
-        measure: a column.
-
-    Returns:
-        Difference of the means over splits, and both ends of the paired bootstrap interval.
+    The means over splits are those of :func:`template_table`, the interval is the paired bootstrap
+    one of :func:`template_samples`.
     """
     value, drawn = _gain(table, samples, more, less, condition, measure)
     return value, *shifted_bootstrap_interval(drawn, value)
 
 
 def difference_in_differences(
-    table: pd.DataFrame,
-    samples: Samples,
-    more: str,
-    less: str,
-    condition: str,
-    measure: str = MEASURES[0],
+    table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str = TAR
 ) -> tuple[float, float, float]:
-    """Return how much larger a gain is under a condition than on clean faces, with its interval.
-
-    Arguments and result are those of :func:`paired_difference`, in points.
-    """
+    """Return how much larger :func:`paired_difference` is than on clean faces, and its interval."""
     occluded, drawn = _gain(table, samples, more, less, condition, measure)
     clean, drawn_clean = _gain(table, samples, more, less, "clean", measure)
     value = occluded - clean
@@ -188,9 +156,8 @@ def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarr
 def template_samples(run: Run, variant: str, condition: str) -> pd.DataFrame:
     """Return bootstrap samples of the four measures, (resamples, 4); rows pair across variants."""
     features, natural = condition_features(run, variant, condition)
-    return bootstrap_templates(
-        features, run_splits(run), natural=natural, resamples=run.profile.bootstrap, seed=run.seed
-    )
+    splits, count = run_splits(run), run.profile.bootstrap
+    return bootstrap_templates(features, splits, natural=natural, resamples=count, seed=run.seed)
 
 
 def ar_features(run: Run, variant: str) -> tuple[np.ndarray, np.ndarray]:
@@ -204,18 +171,13 @@ def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     """Return mean and standard deviation of the AR equal error rate over ten draws, percent."""
     rows = []
     for name in variants:
-        rates = ar_protocol(
-            *ar_features(run, name), pairs=run.profile.verification_pairs, seed=run.seed
-        )
+        pairs = run.profile.verification_pairs
+        rates = ar_protocol(*ar_features(run, name), pairs=pairs, seed=run.seed)
         rows.append((name, get_variant(name).title, rates.mean(), rates.std(ddof=1)))
     return pd.DataFrame(rows, columns=["variant", "title", "eer_percent", "eer_percent_std"])
 
 
 def ar_samples(run: Run, variant: str) -> np.ndarray:
     """Return bootstrap samples of the AR equal error rate, percent; they pair across variants."""
-    return bootstrap_eer(
-        *ar_features(run, variant),
-        pairs=run.profile.verification_pairs,
-        resamples=run.profile.bootstrap,
-        seed=run.seed,
-    )
+    pairs, count = run.profile.verification_pairs, run.profile.bootstrap
+    return bootstrap_eer(*ar_features(run, variant), pairs=pairs, resamples=count, seed=run.seed)

@@ -38,21 +38,14 @@ def verify(fresh: Path, reference: Path) -> list[Comparison]:
 
     A verdict must be the same, and a quantity recorded as evidence must have the same sign; a
     column must be within the tolerance of its unit. What has no known unit is shown, not judged.
-
-    Args:
-        fresh: results folder of the run to judge.
-        reference: the committed results folder of the same profile.
     """
     for folder, what in ((fresh, "run"), (reference, "reference run")):
         if not (folder / "manifest.json").exists():
-            raise UserError(
-                f"{folder} holds no finished {what} (no manifest.json); run ifr reproduce first"
-            )
-    rows = [
-        Comparison(path.name, DIFFERS, "figure is missing")
-        for path in sorted((reference / "figures").glob("*.png"))
-        if not (fresh / "figures" / path.name).exists()
-    ]
+            lack = f"{folder} holds no finished {what} (no manifest.json)"
+            raise UserError(f"{lack}; run ifr reproduce first")
+    figures = [path.name for path in sorted((reference / "figures").glob("*.png"))]
+    missing = [name for name in figures if not (fresh / "figures" / name).exists()]
+    rows = [Comparison(name, DIFFERS, "figure is missing") for name in missing]
     # claims_evidence.csv repeats the evidence of all notebooks.
     paths = [p for p in sorted((reference / "tables").glob("*.csv")) if p.stem != "claims_evidence"]
     if (reference / "claims.csv").exists():
@@ -77,7 +70,8 @@ def compare_table(fresh: Path, reference: Path) -> list[Comparison]:
     keys = [key for key in KEYS if key in old.columns]
     if len(new) != len(old) or not new[keys].equals(old[keys]):
         return [Comparison(name, DIFFERS, f"its {len(new)} rows are not the {len(old)} expected")]
-    rows = [_column(f"{name} {column}", new[column], old[column]) for column in _numbers(old)]
+    numbers = [c for c in old.select_dtypes("number") if not c.endswith("_std")]
+    rows = [_column(f"{name} {column}", new[column], old[column]) for column in numbers]
     if {"variant", "d_bar_pixels"} <= set(old.columns):
         rows.append(_dbar_order(f"{name} order of d̄", new, old))
     return rows
@@ -102,18 +96,15 @@ def _evidence(name: str, new: pd.DataFrame, old: pd.DataFrame) -> Iterator[Compa
         note = f"{now.value:.4g}, the reference {was.value:.4g} [{was.low:.4g}, {was.high:.4g}]"
         unit = re.search(rf"\(({'|'.join(TOLERANCES)})\)$", was.quantity)
         if was.low <= now.value <= was.high or now.low <= was.value <= now.high:
-            yield Comparison(what, AGREES, note)
+            outcome = AGREES
         elif was.low * was.high > 0 and np.sign(now.value) != np.sign(was.value):
-            yield Comparison(what, DIFFERS, f"{note}: the sign differs")
+            outcome, note = DIFFERS, f"{note}: the sign differs"
         elif unit is None:
-            yield Comparison(what, SHOWN, note)
+            outcome = SHOWN
         else:
             near = abs(now.value - was.value) <= TOLERANCES[unit[1]]
-            yield Comparison(what, AGREES if near else DIFFERS, note)
-
-
-def _numbers(table: pd.DataFrame) -> list[str]:
-    return [c for c in table.select_dtypes("number").columns if not c.endswith("_std")]
+            outcome = AGREES if near else DIFFERS
+        yield Comparison(what, outcome, note)
 
 
 def _column(what: str, new: pd.Series, old: pd.Series) -> Comparison:

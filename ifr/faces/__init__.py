@@ -9,17 +9,3 @@ from ifr.faces.identity import Identity, build_identity
 from ifr.faces.render import Render, render
 from ifr.faces.shade import PARTS
 from ifr.faces.shot import EXPRESSIONS, LIGHTINGS, OCCLUDERS, Shot, draw_shot
-
-__all__ = [
-    "EXPRESSIONS",
-    "LIGHTINGS",
-    "OCCLUDERS",
-    "PARTS",
-    "Identity",
-    "Render",
-    "Shot",
-    "build_identity",
-    "contact_sheet",
-    "draw_shot",
-    "render",
-]

@@ -1,5 +1,6 @@
 """What a face looks like up close: skin, lips, eyes, brows, beard, painted in the canonical map."""
 
+import functools
 from dataclasses import dataclass
 from math import modf
 
@@ -9,30 +10,10 @@ from numpy.typing import ArrayLike
 from ifr.common.seeding import stream
 from ifr.faces.geometry import TEXELS
 from ifr.faces.head_model import load_head
-from ifr.faces.paint import (
-    COLUMNS,
-    ROWS,
-    blob,
-    blobs,
-    linear,
-    noise,
-    palette,
-    polygon,
-    soften,
-    strokes,
-)
+from ifr.faces.paint import COLUMNS, ROWS, blob, blobs, noise, polygon, soften, strokes
+from ifr.faces.shade import PARTS
+from ifr.faces.tables import PALETTES, linear
 
-SKIN_TONES = palette(
-    "0.90 0.77 0.70, 0.85 0.69 0.59, 0.75 0.585 0.48,"
-    "0.59 0.435 0.345, 0.44 0.315 0.245, 0.32 0.23 0.185"
-)
-# black, dark brown, brown, light brown, blond, red, grey
-HAIR_TONES = palette(
-    "0.13 0.11 0.105, 0.21 0.16 0.125, 0.31 0.22 0.16, 0.46 0.35 0.24, 0.66 0.54 0.37, "
-    "0.45 0.24 0.13, 0.58 0.57 0.55"
-)
-# dark brown, brown, hazel, blue, grey
-IRIS_TONES = palette("0.20 0.12 0.08, 0.32 0.20 0.12, 0.36 0.33 0.2, 0.3 0.4 0.5, 0.38 0.42 0.44")
 BEARDS = ("none", "stubble", "full", "goatee", "moustache")
 
 
@@ -65,21 +46,21 @@ def skin_tone(rng: np.random.Generator, character: Character) -> tuple[np.ndarra
     """Return the skin's albedo (3,) and its darkness 0..1."""
     # How dark follows the shape mixture loosely, so that shape and tone both tell people apart.
     darkness = character.bases @ np.array([0.72, 0.34, 0.16]) + rng.normal(0, 0.12)
-    darkness = float(np.clip(darkness, 0.01, 0.99))
-    step, low = modf(darkness * (len(SKIN_TONES) - 1))
-    low = int(low)
-    tone = SKIN_TONES[low] + step * (SKIN_TONES[low + 1] - SKIN_TONES[low])
+    darkness, tones = float(np.clip(darkness, 0.01, 0.99)), PALETTES["skin"]
+    step, low = modf(darkness * (len(tones) - 1))
+    below, above = tones[int(low) :][:2]
+    tone = below + step * (above - below)
     tint = rng.normal(0, 0.05) + rng.normal(0, 0.03) * np.array([0.6, 0, -1.4])
     return (tone * np.exp(tint)).astype(np.float32), darkness
 
 
 def hair_tone(rng: np.random.Generator, character: Character) -> np.ndarray:
     """Return the hair's albedo (3,)."""
-    dark = character.bases[0] + character.bases[1]
-    light = character.bases[2]
+    dark, light = character.bases[0] + character.bases[1], character.bases[2]
     grey = 9 * max(character.age - 0.45, 0)
+    # Black, dark brown, brown, light brown, blond, red, grey.
     odds = np.array([2 + 6 * dark, 2 + 2 * dark, 2, 1.4 * light, 0.9 * light, 0.4 * light, grey])
-    tone = HAIR_TONES[rng.choice(len(HAIR_TONES), p=odds / odds.sum())]
+    tone = PALETTES["hair"][rng.choice(len(odds), p=odds / odds.sum())]
     return (tone * np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.03, 3))).astype(np.float32)
 
 
@@ -97,23 +78,23 @@ def _cover(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
 
 def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     """Return bare skin (3, TEXELS, TEXELS): mottling, flush, shade under the eyes."""
-    rng = stream(seed, "faces/skin")
-    points = load_head().landmark_uv
+    rng, points = stream(seed, "faces/skin"), load_head().landmark_uv
     image = np.broadcast_to(tone[:, None, None], (3, TEXELS, TEXELS)).copy()
     _tint(image, noise(rng, 5, 4) * 0.035 + noise(rng, 40, 3, decay=0.8) * 0.03, (1, 1, 1))
     _tint(image, noise(rng, 6, 2), (0.012, -0.014, -0.016))
+    cheeks = (points[29, 1] + points[33, 1]) / 2
+    # Place, size and range of strength: cheeks, the tip of the nose, the chin.
+    spots = [(points[k, 0], cheeks, 13, 11, 0.2, 1.0) for k in (36, 45)]
+    spots += [(*points[30], 7, 7, 0.0, 1.0), (points[8, 0], points[8, 1] - 4, 9, 6, 0.0, 0.5)]
     flush = np.zeros((TEXELS, TEXELS), np.float32)
-    middle = (points[29, 1] + points[33, 1]) / 2
-    for corner in (36, 45):
-        flush += blob(points[corner, 0], middle, 13, 11) * np.float32(rng.uniform(0.2, 1))
-    flush += blob(points[30, 0], points[30, 1], 7, 7) * np.float32(rng.uniform(0, 1))
-    flush += blob(points[8, 0], points[8, 1] - 4, 9, 6) * np.float32(rng.uniform(0, 0.5))
+    for *spot, low, high in spots:
+        flush += blob(*spot) * np.float32(rng.uniform(low, high))
     _tint(image, flush * np.float32(rng.uniform(0.2, 1.1)), (0.03, -0.10, -0.10))
     # The forehead is yellower and the lower face cooler than the middle of a face.
     _tint(image, blob(points[27, 0], points[19, 1] - 18, 34, 14), (0.015, 0.01, -0.03))
     under = blobs(points[[40, 47]] + np.array([0, 4], np.float32), 8, 3.5)
-    strength = rng.uniform(0.1, 0.9) * (0.4 + character.age)
-    _tint(image, under * np.float32(strength), (-0.16, -0.20, -0.14))
+    depth = np.float32(rng.uniform(0.1, 0.9) * (0.4 + character.age))
+    _tint(image, under * depth, (-0.16, -0.20, -0.14))
     socket = blobs(points[[37, 44]] - np.array([0, 3], np.float32), 9, 4)
     _tint(image, socket * np.float32(rng.uniform(0.2, 1)), (-0.10, -0.14, -0.12))
     return image
@@ -121,13 +102,11 @@ def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
 
 def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: float) -> None:
     """Paint folds, wrinkles, freckles and moles."""
-    rng = stream(seed, "faces/marks")
-    p = load_head().landmark_uv
-    folds = []
+    rng, p, folds = stream(seed, "faces/marks"), load_head().landmark_uv, []
     for wing, corner, side in ((31, 48, -1), (35, 54, 1)):
         (x0, y0), (x1, y1) = p[wing], p[corner]
-        path = ((x0 + 2 * side, y0 - 2), (x0 + 6 * side, y0 + 4))
-        folds.append([*path, (x1 + 4 * side, y1 - 2), (x1 + 4.5 * side, y1 + 4)])
+        above = [(x0 + 2 * side, y0 - 2), (x0 + 6 * side, y0 + 4)]
+        folds.append(above + [(x1 + 4 * side, y1 - 2), (x1 + 4.5 * side, y1 + 4)])
     lines = strokes(folds, 2, 1.2) * np.float32(rng.uniform(0.1, 0.45) * (character.age + 0.15))
     for k in range(3):
         across = np.linspace(p[18, 0], p[25, 0], 9)
@@ -137,10 +116,9 @@ def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: fl
         lines = np.maximum(lines, strokes([wrinkle], 1, 1.0) * np.float32(strength))
     _tint(image, lines, (-0.7, -0.8, -0.8))
     if rng.random() < 0.3 * (1 - darkness):
-        count = rng.integers(40, 160)
+        count, dots = rng.integers(40, 160), np.zeros((TEXELS, TEXELS), np.float32)
         x = np.clip(rng.normal(TEXELS / 2, 24, count).astype(int), 0, TEXELS - 1)
         y = np.clip(rng.normal(p[29, 1], 12, count).astype(int), 0, TEXELS - 1)
-        dots = np.zeros((TEXELS, TEXELS), np.float32)
         dots[y, x] = rng.uniform(0.3, 1, count)
         _tint(image, np.minimum(soften(dots, 0.9) * 3, 1), (-0.22, -0.33, -0.4))
     for _ in range(rng.poisson(2.0)):
@@ -151,60 +129,54 @@ def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: fl
 
 def paint_lips(image: np.ndarray, seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     """Paint the lips and return their mask."""
-    rng = stream(seed, "faces/lips")
-    p = load_head().landmark_uv
+    rng, p = stream(seed, "faces/lips"), load_head().landmark_uv
     mask = polygon(np.concatenate([p[48:55], p[55:60]]), 1.1)
     # Lips are redder skin: their colour is always derived from it, so it cannot turn odd.
     redness = rng.uniform(0.25, 1)
-    colour = tone * np.array([0.97 - 0.12 * redness, 0.80 - 0.26 * redness, 0.82 - 0.24 * redness])
-    opacity = 0.8
+    colour = tone * (np.array([0.97, 0.80, 0.82]) - np.array([0.12, 0.26, 0.24]) * redness)
     if not character.heavy and rng.random() < 0.35:  # lipstick: reds, roses, browns
         red = rng.uniform(0.35, 0.8)
         painted = linear([red, red * rng.uniform(0.25, 0.55), red * rng.uniform(0.3, 0.55)])
         colour = colour + 0.75 * (painted - colour)
-    _cover(image, mask * np.float32(opacity), colour.astype(np.float32))
+    _cover(image, mask * np.float32(0.8), colour.astype(np.float32))
     _tint(image, strokes([p[[60, 61, 62, 63, 64]]], 2, 0.6), (-0.5, -0.55, -0.55))
     return mask
 
 
 def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.ndarray) -> np.ndarray:
     """Paint the eyebrows hair by hair and return their mask."""
-    rng = stream(seed, "faces/brows")
-    p = load_head().landmark_uv
+    rng, p = stream(seed, "faces/brows"), load_head().landmark_uv
     thick = rng.uniform(1.3, 3.0) * (1.15 if character.heavy else 0.8)
     arch, tilt, lift = rng.normal(0.3, 1.2), rng.normal(-0.8, 1.0), rng.normal(0, 1.3)
     gap, reach, dense = rng.normal(0, 1.5), rng.uniform(0.88, 1.12), rng.uniform(0.4, 0.95)
     colour = hair * np.float32(rng.uniform(0.5, 0.95))
-    steps = np.linspace(0, 1, 60)
+    t, steps = np.linspace(0, 1, 5), np.linspace(0, 1, 60)
     mask = np.zeros((TEXELS, TEXELS), np.float32)
     for side, order in ((-1, [21, 20, 19, 18, 17]), (1, [22, 23, 24, 25, 26])):
         line = p[order].astype(np.float64)
         line[:, 0] = line[0, 0] + (line[:, 0] - line[0, 0]) * reach + side * gap
-        t = np.linspace(0, 1, 5)
         bow = lift + np.array([-0.8, 0, 0, 0, 0.4]) - 1.2 * arch * np.sin(np.pi * t)
         line[:, 1] += bow - tilt * (t - 0.5)
         ends = np.r_[line[0, 1], line[:, 1], line[-1, 1]]
         x = np.interp(steps, t, line[:, 0])
         y = np.interp(steps, t, np.convolve(ends, [0.25, 0.5, 0.25], "valid"))
         half = thick * np.interp(steps, [0, 0.15, 0.5, 1], [0.7, 1.0, 0.85, 0.2])
-        count = int(170 * dense)
-        at = rng.integers(0, 60, count)
+        at = rng.integers(0, 60, count := int(170 * dense))
         root = y[at] + rng.normal(0, 0.45, count) * half[at]
         angle = np.where(steps[at] < 0.4, 0.35, -0.1) + rng.normal(0, 0.25, count)
         length = rng.uniform(2, 4.5, count)
-        tip = (x[at] + side * length * np.cos(angle), root - length * np.sin(angle) * 0.6)
-        hairs = np.stack([np.column_stack([x[at], root]), np.column_stack(tip)], 1)
+        tips = [x[at] + side * length * np.cos(angle), root - length * np.sin(angle) * 0.6]
+        hairs = np.array([[x[at], root], tips]).transpose(2, 0, 1)
         band = np.column_stack([np.r_[x, x[::-1]], np.r_[y - half * 0.6, (y + half * 0.6)[::-1]]])
-        under = polygon(band, 1.2) * np.float32(0.7 * dense)
-        mask = np.maximum(mask, np.maximum(strokes(hairs) * np.float32(0.8), under))
+        hairs = strokes(hairs) * np.float32(0.8)
+        mask = np.maximum.reduce([mask, hairs, polygon(band, 1.2) * np.float32(0.7 * dense)])
     _cover(image, mask, colour)
     return mask
 
 
 def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.ndarray, np.float32]:
     """Paint lashes and eye shadow; return the iris albedo (3,) and radius in eyeball radii."""
-    rng = stream(seed, "faces/eyes")
-    p = load_head().landmark_uv
+    rng, p = stream(seed, "faces/eyes"), load_head().landmark_uv
     lash = rng.uniform(0.2, 0.6) if character.heavy else rng.uniform(0.35, 0.95)
     upper = strokes([p[[36, 37, 38, 39]], p[[42, 43, 44, 45]]], 2, 0.7) * np.float32(lash)
     lower = strokes([p[[39, 40, 41, 36]], p[[45, 46, 47, 42]]], 1, 0.6) * np.float32(0.4 * lash)
@@ -212,14 +184,13 @@ def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.n
     crease = strokes([p[[36, 37, 38, 39]] - [0, 4], p[[42, 43, 44, 45]] - [0, 4]], 1, 0.8)
     _tint(image, crease * np.float32(rng.uniform(0, 0.6)), (-0.5, -0.6, -0.6))
     if not character.heavy and rng.random() < 0.25:
-        lids = polygon(np.r_[p[36:40] - [0, 5], p[39:35:-1]], 2)
-        lids += polygon(np.r_[p[42:46] - [0, 5], p[45:41:-1]], 2)
-        depth = rng.uniform(0.1, 0.5)
-        _tint(image, np.minimum(lids, 1), -depth * rng.uniform(0.8, 1.2, 3))
+        lids = [polygon(np.r_[p[k : k + 4] - [0, 5], p[k + 3 : k - 1 : -1]], 2) for k in (36, 42)]
+        _tint(image, np.minimum(sum(lids), 1), -rng.uniform(0.1, 0.5) * rng.uniform(0.8, 1.2, 3))
     dark, light = character.bases[0] + character.bases[1], character.bases[2]
+    # Dark brown, brown, hazel, blue, grey.
     odds = np.array([2 + 6 * dark, 2 + dark, 1.2 * light, 1.5 * light, 0.8 * light])
-    tone = IRIS_TONES[rng.choice(len(IRIS_TONES), p=odds / odds.sum())]
-    iris = tone * np.exp(rng.normal(0, 0.12, 3))
+    iris = PALETTES["iris"][rng.choice(len(odds), p=odds / odds.sum())]
+    iris = iris * np.exp(rng.normal(0, 0.12, 3))
     return iris.astype(np.float32), np.float32(rng.uniform(0.46, 0.53))
 
 
@@ -232,25 +203,22 @@ def paint_beard(
     if kind == "none":
         return np.zeros((TEXELS, TEXELS), np.float32)
     p = load_head().landmark_uv
-    off = np.abs(COLUMNS - TEXELS / 2)
-    mouth = abs(p[54, 0] - TEXELS / 2)
+    off, mouth = np.abs(COLUMNS - TEXELS / 2), abs(p[54, 0] - TEXELS / 2)
     heights = [p[57, 1] + 3, p[54, 1] + 1, p[33, 1] + 4, p[30, 1] - 6]
     upper = np.interp(off, [0, 20, 40, 62], heights)
     jaw = (upper < ROWS) & (p[8, 1] + 14 > ROWS) & (off < 68)
     moustache = (p[33, 1] + 2.5 < ROWS) & (p[51, 1] + 1 > ROWS) & (off < mouth + 3)
     sides = (p[51, 1] - 1 < ROWS) & (p[57, 1] + 4 > ROWS) & (np.abs(off - mouth - 2) < 3)
     chin = (p[57, 1] + 2 < ROWS) & (p[8, 1] + 8 > ROWS) & (off < 15)
-    areas = {
-        "stubble": jaw | moustache,
-        "full": jaw | moustache | sides,
-        "goatee": chin | moustache | sides,
-        "moustache": moustache,
-    }
-    opacity = {"stubble": (0.12, 0.35), "full": (0.6, 0.9), "goatee": (0.45, 0.85)}
-    edge = 1.6 if kind == "moustache" else 3.5
-    mask = soften(areas[kind].astype(np.float32), edge) * (1 - lips)
+    area, edge, low, high = {
+        "stubble": (jaw | moustache, 3.5, 0.12, 0.35),
+        "full": (jaw | moustache | sides, 3.5, 0.6, 0.9),
+        "goatee": (chin | moustache | sides, 3.5, 0.45, 0.85),
+        "moustache": (moustache, 1.6, 0.45, 0.85),
+    }[kind]
     fibre = noise(rng, 128, 2, decay=0.8)
-    strength = np.float32(rng.uniform(*opacity.get(kind, (0.45, 0.85))))
+    strength = np.float32(rng.uniform(low, high))
+    mask = soften(area.astype(np.float32), edge) * (1 - lips)
     mask = mask * np.clip(strength * (1 + 0.15 * fibre), 0, 1)
     _cover(image, mask, hair[:, None, None] * (0.85 + 0.08 * fibre))
     return mask
@@ -258,6 +226,7 @@ def paint_beard(
 
 def paint_face(seed: int, character: Character) -> Appearance:
     """Return a person's appearance; each attribute draws from its own stream of the seed."""
+    p = load_head().landmark_uv
     tone, darkness = skin_tone(stream(seed, "faces/tone"), character)
     hair = hair_tone(stream(seed, "faces/hair-tone"), character)
     image = paint_skin(seed, character, tone)
@@ -266,7 +235,6 @@ def paint_face(seed: int, character: Character) -> Appearance:
     beard = paint_beard(image, seed, character, hair, lips)
     brows = paint_brows(image, seed, character, hair)
     iris, radius = paint_eyes(image, seed, character)
-    p = load_head().landmark_uv
     # Oily zones: the nose, the middle of the forehead, the cheekbones; lips are moist.
     gloss = 0.6 + 0.5 * blob(p[30, 0], p[29, 1], 6, 10)
     gloss += 0.3 * blob(p[27, 0], p[19, 1] - 14, 26, 10)
@@ -276,3 +244,20 @@ def paint_face(seed: int, character: Character) -> Appearance:
     strength = stream(seed, "faces/gloss").uniform(0.5, 1.2)
     texture = np.stack([*np.clip(image, 0.003, 0.95), gloss * strength], -1).astype(np.float32)
     return Appearance(texture, tone, hair, iris, radius)
+
+
+@functools.cache
+def region_map() -> np.ndarray:
+    """Return the index in ``PARTS`` of each texel of bare skin; the kernel knows ears by vertex."""
+    p, off = load_head().landmark_uv, np.abs(COLUMNS - TEXELS / 2)
+    region = np.full((TEXELS, TEXELS), PARTS.index("skin"), np.uint8)
+    jaw = np.interp(off, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
+    region[jaw < ROWS] = PARTS.index("neck")
+    nose = p[[27, 27, 35, 35, 33, 31, 31]]
+    nose = nose + [[-5, 0], [5, 0], [3, -3], [2, 3], [0, 2], [-2, 3], [-3, -3]]
+    brows = [np.r_[p[k : k + 5] - [0, 4], p[k + 4 : k - 1 : -1] + [0, 3]] for k in (17, 22)]
+    shapes = {"nose": [nose], "brow": brows, "eye": [p[36:42], p[42:48]], "mouth": [p[48:60]]}
+    for name, outlines in shapes.items():
+        for outline in outlines:
+            region[polygon(outline) > 0.5] = PARTS.index(name)
+    return region

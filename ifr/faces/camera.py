@@ -4,22 +4,13 @@ import cv2
 import numpy as np
 
 from ifr.faces.identity import Identity
-from ifr.faces.paint import linear, palette
 from ifr.faces.shading_data import Lights
 from ifr.faces.shot import Camera, Shot
+from ifr.faces.tables import PALETTES, TABLES, linear
 from ifr.landmarks import FACE_SIZE
 
 # Directions in which the visible face looks on average: the exposure is metered on these.
-METER = np.array(
-    [[0, 0, 1], [0.5, 0.2, 0.84], [-0.5, 0.2, 0.84], [0, 0.45, 0.89], [0, -0.35, 0.94]]
-)
-# Muted colours of rooms and of the open air.
-WALLS = palette(
-    "0.72 0.70 0.66, 0.55 0.56 0.58, 0.80 0.77 0.70, 0.42 0.38 0.34, 0.30 0.33 0.37, "
-    "0.62 0.55 0.46, 0.22 0.20 0.19, 0.50 0.56 0.58"
-)
-SKIES = palette("0.62 0.74 0.88, 0.82 0.86 0.90, 0.55 0.62 0.70, 0.88 0.82 0.74")
-GREENS = palette("0.26 0.34 0.18, 0.40 0.46 0.26, 0.36 0.32 0.24, 0.18 0.24 0.16")
+METER = np.array(TABLES["meter"])
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
@@ -33,14 +24,15 @@ def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 def _room(rng: np.random.Generator, size: int) -> np.ndarray:
     """Return a wall with a slope of light and a few blurred upright things before it."""
-    wall = WALLS[rng.integers(len(WALLS))] * np.exp(rng.normal(0, 0.25))
+    walls = PALETTES["wall"]
+    wall = walls[rng.integers(len(walls))] * np.exp(rng.normal(0, 0.25))
     slope = np.linspace(rng.uniform(0.5, 1.3), rng.uniform(0.5, 1.3), size, dtype=np.float32)
     image = wall * slope[None, :, None] * (1 + 0.06 * _clouds(rng, size, 2))
-    image = np.ascontiguousarray(image, np.float32)
+    image = image.astype(np.float32)
     for _ in range(rng.integers(0, 5)):
         x, width = rng.uniform(-0.2, 1) * size, rng.uniform(0.08, 0.5) * size
         y, height = rng.uniform(-0.3, 0.8) * size, rng.uniform(0.2, 1.2) * size
-        colour = WALLS[rng.integers(len(WALLS))] * np.exp(rng.normal(0, 0.4))
+        colour = walls[rng.integers(len(walls))] * np.exp(rng.normal(0, 0.4))
         corners = (int(x), int(y)), (int(x + width), int(y + height))
         cv2.rectangle(image, *corners, colour.tolist(), -1)
     return image
@@ -48,8 +40,9 @@ def _room(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _outdoors(rng: np.random.Generator, size: int) -> np.ndarray:
     """Return a sky over foliage, both out of focus."""
-    sky = SKIES[rng.integers(len(SKIES))] * rng.uniform(0.6, 1.2)
-    green = GREENS[rng.integers(len(GREENS))] * np.exp(rng.normal(0, 0.3))
+    skies, greens = PALETTES["sky"], PALETTES["green"]
+    sky = skies[rng.integers(len(skies))] * rng.uniform(0.6, 1.2)
+    green = greens[rng.integers(len(greens))] * np.exp(rng.normal(0, 0.3))
     horizon = rng.uniform(-0.2, 0.9) + 0.10 * _clouds(rng, size, 3)
     level = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
     ground = 1 / (1 + np.exp(-(level - horizon) * 14))
@@ -70,8 +63,8 @@ def background(shot: Shot, size: int) -> np.ndarray:
 def exposure_gain(lights: Lights, identity: Identity, camera: Camera) -> np.ndarray:
     """Return the gain (3,) of an automatic exposure, from lights and albedo alone.
 
-    Nothing in the picture moves it, so an occluder leaves the rest of the face as it was. Dark
-    skin stays darker than light skin: the gain makes up for part of the albedo only.
+    So an occluder leaves the rest of the face as it was. Dark skin stays darker than light skin:
+    the gain makes up for part of the albedo only.
     """
     cosine = np.clip(METER @ lights.directions.T.astype(np.float64), 0, 1).mean(0)
     received = lights.ambient.sum(0).mean() * 0.45 + (cosine * lights.intensities.mean(1)).sum()
@@ -94,8 +87,8 @@ def resolve(image: np.ndarray, camera: Camera) -> np.ndarray:
     if camera.blur:
         image = cv2.GaussianBlur(image, (0, 0), camera.blur * size / FACE_SIZE)
     if camera.low_size:
-        low = (round(camera.low_size * size / FACE_SIZE),) * 2
-        image = cv2.resize(image, low, interpolation=cv2.INTER_AREA)
+        low = round(camera.low_size * size / FACE_SIZE)
+        image = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     return image
 
@@ -111,6 +104,5 @@ def record(image: np.ndarray, shot: Shot) -> np.ndarray:
         # OpenCV takes the channels for blue, green, red.
         quality = [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg]
         _, encoded = cv2.imencode(".jpg", picture[..., ::-1], quality)
-        decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-        picture = np.ascontiguousarray(decoded[..., ::-1])
+        picture = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1].copy()
     return picture

@@ -32,11 +32,7 @@ def canonical(points: np.ndarray) -> np.ndarray:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Return the (3, 3) float32 rotation of the head, angles in degrees.
-
-    Yaw > 0 turns the face to the right of the picture, pitch > 0 up, roll > 0 tilts it
-    anticlockwise in the picture.
-    """
+    """Return the (3, 3) float32 rotation of the head by the angles of a shot, in degrees."""
     (cy, cp, cr), (sy, sp, sr) = (f(np.radians([yaw, pitch, roll])) for f in (np.cos, np.sin))
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -46,29 +42,20 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 def rotate(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return ``points @ matrix.T`` written out, since BLAS may sum in another order elsewhere."""
-    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    x, y, z = points.T
     rows = [x * row[0] + y * row[1] + z * row[2] for row in matrix.astype(points.dtype)]
     return np.stack(rows, 1)
 
 
-def grid_triangles(rows: int, columns: int) -> np.ndarray:
-    """Return the triangles (2 (rows - 1) (columns - 1), 3) of a grid of vertices, row by row."""
-    q = np.arange(rows * columns).reshape(rows, columns)
-    lower = np.stack([q[:-1, :-1], q[1:, :-1], q[1:, 1:]], -1).reshape(-1, 3)
-    upper = np.stack([q[:-1, :-1], q[1:, 1:], q[:-1, 1:]], -1).reshape(-1, 3)
-    return np.concatenate([lower, upper]).astype(np.int32)
-
-
 def grid_sheet(grid: np.ndarray, material: int, uv: np.ndarray | None = None) -> Sheet:
     """Return a grid of vertices (rows, columns, 3), with texels (rows, columns, 2), as a sheet."""
-    rows, columns = grid.shape[:2]
-    texels = np.zeros((rows, columns, 2)) if uv is None else uv
-    return Sheet(
-        vertices=grid.reshape(-1, 3).astype(np.float32),
-        triangles=grid_triangles(rows, columns),
-        uv=texels.reshape(-1, 2).astype(np.float32),
-        material=material,
-    )
+    vertices = grid.reshape(-1, 3).astype(np.float32)
+    texels = np.zeros((len(vertices), 2)) if uv is None else uv.reshape(-1, 2)
+    q = np.arange(len(vertices)).reshape(grid.shape[:2])
+    lower = np.stack([q[:-1, :-1], q[1:, :-1], q[1:, 1:]], -1).reshape(-1, 3)
+    upper = np.stack([q[:-1, :-1], q[1:, 1:], q[:-1, 1:]], -1).reshape(-1, 3)
+    triangles = np.concatenate([lower, upper]).astype(np.int32)
+    return Sheet(vertices, triangles, texels.astype(np.float32), material)
 
 
 def tube(

@@ -8,7 +8,7 @@ import numpy as np
 from ifr.common.paths import ASSETS
 from ifr.faces.geometry import AXIS, TEXELS, canonical
 from ifr.faces.raster import rasterise, z_buffer
-from ifr.faces.shade import LEFT_EYE, RIGHT_EYE, SKIN, UPPER_TEETH
+from ifr.faces.shade import LEFT_EYE, RIGHT_EYE, SKIN
 
 # Ends of target names that pull in opposite directions of one trait.
 SIGNS = {
@@ -18,19 +18,8 @@ SIGNS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Trait:
-    """One direction of shape: vectors with their sign and side ("l", "r" or "")."""
-
-    name: str
-    vectors: tuple[tuple[int, int, str], ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Head:
-    """The packaged head: V vertices, T triangles, K shape vectors.
-
-    Axes: x to the subject's left, y up, z ahead; one unit is a decimetre.
-    """
+    """The head: V vertices, T triangles, K shape vectors; x to its left, y up, z ahead, in dm."""
 
     mean: np.ndarray  # (V, 3) float32
     triangles: np.ndarray  # (T, 3) int32, ordered by part
@@ -40,7 +29,7 @@ class Head:
     scale: np.ndarray  # (K,) float32
     index: dict[str, int]  # label -> row of basis
     units: dict[str, tuple[np.ndarray, np.ndarray]]  # expression -> vertices (M,), offsets (M, 3)
-    traits: tuple[Trait, ...]
+    traits: dict[str, list[tuple[int, int, str]]]  # vectors, their sign and side "l", "r" or ""
     uv: np.ndarray  # (V, 2) float32, canonical texels of the mean head
     local: np.ndarray  # (V, 2) float32, place on the eyeball in radii; on ears 0..1 outwards, 0
     skin: np.ndarray  # (V,) bool, vertices of the skin
@@ -58,11 +47,6 @@ class Head:
         return self.landmarks(self.uv)
 
     @functools.cached_property
-    def closed(self) -> int:
-        """How many triangles belong to closed surfaces, skin and eyes; these come first."""
-        return int(np.searchsorted(self.part, UPPER_TEETH))
-
-    @functools.cached_property
     def mapped(self) -> np.ndarray:
         """Skin triangles that the canonical map shows whole: none across the seam at the back."""
         columns = self.uv[self.triangles, 0]
@@ -70,22 +54,19 @@ class Head:
         return np.ascontiguousarray(self.triangles[inside & (self.part == SKIN)])
 
     def surface_map(self, vertices: np.ndarray, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Return the skin's distance from the vertical axis and its height over the canonical map.
-
-        Both are (size, size), 0 where there is no skin; ``vertices`` (V, 3) float32.
-        """
+        """Return the skin's distance from the axis and height, (size, size), over the map; or 0."""
         radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS)
         points = np.column_stack([self.uv * (size / TEXELS), radius]).astype(np.float32)
         buffer = z_buffer(size, far=0)
-        rasterise(points, self.mapped, buffer)
+        rasterise(points, self.mapped, buffer, 0, 0)
         heights = vertices[self.mapped[buffer.face], 1]
         height = heights[..., 2] + ((heights[..., :2] - heights[..., 2:]) * buffer.bary).sum(-1)
         return buffer.depth, np.where(buffer.face >= 0, height, 0)
 
 
-def _traits(labels: list[str]) -> tuple[Trait, ...]:
+def _traits(labels: list[str]) -> dict[str, list[tuple[int, int, str]]]:
     """Pair the targets that are the two ends of one trait, and the two sides of one face."""
-    groups: dict[str, list[tuple[int, int, str]]] = {}
+    traits: dict[str, list[tuple[int, int, str]]] = {}
     for k, label in enumerate(labels):
         folder, name = label.split("/", 1)
         if folder in ("base", "age", "minweight", "maxweight", "expression"):
@@ -94,9 +75,8 @@ def _traits(labels: list[str]) -> tuple[Trait, ...]:
         name = name[2:] if side else name
         stem, _, end = name.rpartition("-")
         sign = SIGNS.get(end, 0)
-        stem = stem if sign else name
-        groups.setdefault(f"{folder}/{stem}", []).append((k, sign or 1, side))
-    return tuple(Trait(name, tuple(vectors)) for name, vectors in groups.items())
+        traits.setdefault(f"{folder}/{stem if sign else name}", []).append((k, sign or 1, side))
+    return traits
 
 
 def _eye_positions(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -109,43 +89,27 @@ def _eye_positions(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) ->
     return local
 
 
-def _ear_positions(basis: np.ndarray, index: dict[str, int]) -> np.ndarray:
-    """Return how far out on an ear each vertex lies, 0..1: what moves when the ears stand out."""
-    wings = [index[f"ears/{side}-ear-wing-incr"] for side in "lr"]
-    moved = np.abs(basis[wings, :, 0].astype(np.float32)).sum(0)
-    return (moved / moved.max()).astype(np.float32)
-
-
 @functools.cache
 def load_head() -> Head:
     """Return the packaged head model, read once per process."""
     with np.load(ASSETS / "head.npz") as file:
         data = {name: file[name] for name in file.files}
-    labels = [str(label) for label in data["labels"]]
-    triangles = data["triangles"].astype(np.int32)
+    labels, triangles = data["labels"].tolist(), data["triangles"].astype(np.int32)
     index, units = {label: k for k, label in enumerate(labels)}, {}
     for label, k in index.items():
         if label.startswith("expression/"):
-            moved = np.flatnonzero(np.any(data["basis"][k] != 0, axis=1))
+            moved = np.flatnonzero(data["basis"][k].any(1))
             offsets = data["basis"][k][moved] * data["scale"][k]
             units[label.partition("/")[2]] = (moved, offsets.astype(np.float32))
     local = _eye_positions(data["mean"], triangles, data["part"])
-    local[:, 0] += _ear_positions(data["basis"], index)
-    skin = np.zeros(len(data["mean"]), bool)
-    skin[triangles[data["part"] == SKIN]] = True
-    return Head(
-        mean=data["mean"],
-        triangles=triangles,
-        part=data["part"],
-        occlusion=data["occlusion"].astype(np.float32) / 255,
-        basis=data["basis"],
-        scale=data["scale"],
-        index=index,
-        units=units,
-        traits=_traits(labels),
-        uv=canonical(data["mean"]),
-        local=local,
-        skin=skin,
-        landmark_corners=data["landmark_corners"].astype(np.int64),
-        landmark_weights=data["landmark_weights"],
-    )
+    # How far out on an ear a vertex lies is told by what moves when the ears stand out.
+    wings = [index[f"ears/{side}-ear-wing-incr"] for side in "lr"]
+    moved = np.abs(data["basis"][wings, :, 0].astype(np.float32)).sum(0)
+    local[:, 0] += moved / moved.max()
+    mean, part, basis, scale = (data[name] for name in ("mean", "part", "basis", "scale"))
+    occlusion, skin = data["occlusion"].astype(np.float32) / 255, np.zeros(len(mean), bool)
+    skin[triangles[part == SKIN]] = True
+    names = (index, units, _traits(labels))
+    marks = data["landmark_corners"].astype(np.int64), data["landmark_weights"]
+    arrays = (mean, triangles, part, occlusion, basis, scale)
+    return Head(*arrays, *names, canonical(mean), local, skin, *marks)

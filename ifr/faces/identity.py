@@ -36,11 +36,7 @@ class Habit:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """A person.
-
-    ``bases`` are the mixture weights of three shape bases and ``build`` runs between their two
-    variants. They name directions of the shape space and claim nothing about people.
-    """
+    """A person; ``character`` names directions of the shape space, claiming nothing of people."""
 
     seed: int
     vertices: np.ndarray  # (V, 3) float32, the neutral head
@@ -53,46 +49,40 @@ def draw_habit(seed: int, character: Character) -> Habit:
     """Draw the usual hair."""
     rng = stream(seed, "faces/hair-habit")
     odds = (0.56, 0.14, 0.04, 0.2, 0.06) if character.heavy else (0.14, 0.33, 0.5, 0.03, 0.0)
-    return Habit(
-        style=STYLES[rng.choice(len(STYLES), p=odds)],
-        odds=odds,
-        height=rng.uniform(25, 36) + 8 * character.age * character.heavy,
-        temple=rng.uniform(-2, 8) * (1 if character.heavy else 0.5),
-        peak=rng.normal(0, 2.5),
-        length=rng.uniform(0, 1),
-        curl=rng.uniform(0.4, 1) if rng.random() < 0.3 else 0.0,
-    )
+    style = STYLES[rng.choice(len(STYLES), p=odds)]
+    height = rng.uniform(25, 36) + 8 * character.age * character.heavy
+    temple = rng.uniform(-2, 8) * (1 if character.heavy else 0.5)
+    peak, length = rng.normal(0, 2.5), rng.uniform(0, 1)
+    curl = rng.uniform(0.4, 1) if rng.random() < 0.3 else 0.0
+    return Habit(style, odds, height, temple, peak, length, curl)
 
 
 def draw_character(seed: int) -> Character:
     """Draw the traits that shape and appearance share."""
     rng = stream(seed, "faces/character")
-    bases = rng.dirichlet([0.45] * 3)
-    end = float(rng.random() < 0.5)
+    bases, end = rng.dirichlet([0.45] * 3), float(rng.random() < 0.5)
     build = abs(end - min(abs(rng.normal(0, 0.15)), 0.45))
-    age = 0.9 * float(rng.beta(1.1, 2.2))
-    return Character(bases, build, age)
+    return Character(bases, build, 0.9 * float(rng.beta(1.1, 2.2)))
 
 
 def shape_weights(seed: int, character: Character) -> np.ndarray:
     """Draw the weight of every shape vector, (K,) float32."""
     rng, head = stream(seed, "faces/shape"), load_head()
-    weights = np.zeros(len(head.scale), np.float32)
-    heaviness = rng.normal(0, 0.5)
+    weights, heaviness = np.zeros(len(head.scale), np.float32), rng.normal(0, 0.5)
+    kind = "maxweight" if heaviness > 0 else "minweight"
     for end, share in (("a", 1 - character.build), ("b", character.build)):
         for base, mixture in enumerate(character.bases):
             weights[head.index[f"base/{base}{end}"]] = mixture * share
         weights[head.index[f"age/{end}"]] = character.age * share
-        kind = "maxweight" if heaviness > 0 else "minweight"
         weights[head.index[f"{kind}/{end}"]] = min(abs(heaviness), 1) * share
-    for trait in head.traits:
+    for trait, vectors in head.traits.items():
         amount = np.clip(rng.normal(0, SHAPE_SD), -1, 1)
         asymmetry = {"": 0.0, "l": rng.normal(0, 0.06), "r": rng.normal(0, 0.06)}
-        if trait.name.startswith(REDUCED):
+        if trait.startswith(REDUCED):
             amount *= 0.5
-        if trait.name.startswith("head/") and trait.name.rpartition("-")[2] in OUTLINES:
+        if trait.startswith("head/") and trait.rpartition("-")[2] in OUTLINES:
             amount = max(amount, 0) * 0.7
-        for k, sign, side in trait.vectors:
+        for k, sign, side in vectors:
             weights[k] = max((amount + asymmetry[side]) * sign, 0)
     return weights
 
@@ -100,10 +90,8 @@ def shape_weights(seed: int, character: Character) -> np.ndarray:
 @single_threaded()
 def build_identity(seed: int) -> Identity:
     """Return the person of a seed >= 0; a seed gives the same person on every machine."""
-    seed = check_seed(seed, "seed")
-    head = load_head()
-    character = draw_character(seed)
-    vertices = head.mean.copy()
+    seed, head = check_seed(seed, "seed"), load_head()
+    character, vertices = draw_character(seed), head.mean.copy()
     blend(vertices, head.basis, head.scale, shape_weights(seed, character))
     appearance, habit = paint_face(seed, character), draw_habit(seed, character)
     return Identity(seed, vertices, appearance, character, habit)

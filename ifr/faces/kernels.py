@@ -16,7 +16,6 @@ njit: Any = numba.njit
 Scalar = Any  # inside a kernel: a float32 or an index
 Triple = tuple[Scalar, Scalar, Scalar]
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -30,12 +29,6 @@ def compiled(function: Kernel) -> Kernel:
 def inlined(function: Kernel) -> Kernel:
     """Paste ``function`` into the kernels that call it: passing arrays costs reference counts."""
     return njit(inline="always", **OPTIONS)(function)
-
-
-@inlined
-def clip(value: Scalar) -> Scalar:
-    """Return the value limited to 0..1."""
-    return min(max(value, ZERO), ONE)
 
 
 @inlined
@@ -54,29 +47,3 @@ def dot(a: Triple, b: Triple) -> Scalar:
 def minus(a: Triple, b: Triple) -> Triple:
     """Return ``a - b``."""
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
-
-
-@inlined
-def scaled(a: Triple, factor: Scalar) -> Triple:
-    """Return ``factor * a``."""
-    return a[0] * factor, a[1] * factor, a[2] * factor
-
-
-@inlined
-def moved(a: Triple, b: Triple, factor: Scalar) -> Triple:
-    """Return ``a + factor * b``."""
-    return a[0] + b[0] * factor, a[1] + b[1] * factor, a[2] + b[2] * factor
-
-
-@inlined
-def mix(values: np.ndarray, corners: Triple, weights: Triple, k: int) -> Scalar:
-    """Return column ``k`` of per-vertex values at a point of a triangle."""
-    a, b, c = corners
-    return weights[0] * values[a, k] + weights[1] * values[b, k] + weights[2] * values[c, k]
-
-
-@inlined
-def mix_row(values: np.ndarray, corners: Triple, weights: Triple) -> Triple:
-    """Return the three columns of per-vertex values at a point of a triangle."""
-    x, y = mix(values, corners, weights, 0), mix(values, corners, weights, 1)
-    return x, y, mix(values, corners, weights, 2)

@@ -9,18 +9,9 @@ from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_sheet, tube
 from ifr.faces.head_model import load_head
 from ifr.faces.identity import Identity
 from ifr.faces.kernels import compiled
-from ifr.faces.paint import linear, palette
 from ifr.faces.shade import FABRIC, FRAME, HAND, LENS
 from ifr.faces.shot import Shot
-
-FRAMES = palette(
-    "0.10 0.10 0.11, 0.24 0.16 0.12, 0.50 0.42 0.30, 0.45 0.46 0.48, 0.16 0.18 0.28, 0.38 0.14 0.16"
-)
-MASKS = palette("0.62 0.75 0.84, 0.86 0.88 0.89, 0.14 0.14 0.15, 0.66 0.80 0.76")
-SCARVES = palette(
-    "0.20 0.22 0.30, 0.50 0.18 0.18, 0.62 0.56 0.46, 0.24 0.32 0.26, 0.40 0.42 0.46, "
-    "0.66 0.50 0.26, 0.30 0.24 0.36, 0.78 0.75 0.70"
-)
+from ifr.faces.tables import PALETTES, TABLES, linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +29,10 @@ def build_occluder(identity: Identity, shot: Shot, vertices: np.ndarray) -> Occl
         return _hand(rng, vertices, identity.appearance.skin)
     if shot.occluder in ("mask", "scarf"):
         return _cloth(rng, vertices, shot.occluder)
-    return _glasses(rng, vertices, dark=shot.occluder == "sunglasses")
+    return _glasses(rng, vertices, shot.occluder == "sunglasses")
 
 
-def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> Occluder:
+def _glasses(rng: np.random.Generator, vertices: np.ndarray, dark: bool) -> Occluder:
     """Return glasses whose rims, bridge and temples are thin tubes; dark ones have lenses."""
     p = load_head().landmarks(vertices)
     half = 0.335 * abs(p[45, 0] - p[36, 0]) * rng.uniform(0.95, 1.15) * (1.06 if dark else 0.95)
@@ -54,7 +45,7 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
     def bend(x: np.ndarray | float) -> np.ndarray:
         return front - 0.3 * np.maximum(np.abs(x) - 0.1, 0) ** 2
 
-    sheets, inner = [], {}
+    sheets, inner = [], []
     # Each eye gets a rim, a lens where dark, and a temple over the ear.
     for side, eye in ((-1, p[36:42].mean(0)), (1, p[42:48].mean(0))):
         cx, cy = eye[0] * 1.05, eye[1] - 0.03
@@ -66,19 +57,17 @@ def _glasses(rng: np.random.Generator, vertices: np.ndarray, *, dark: bool) -> O
             k = np.arange(len(rim) - 1, dtype=np.int32)
             spokes = np.column_stack([0 * k, 1 + k, 1 + (k + 1) % len(k)])
             sheets.append(Sheet(fan, spokes, np.zeros((len(fan), 2), np.float32), LENS))
-        hinge = cx + side * half
-        ear = [side * (abs(p[16, 0]) + 0.06), cy + 0.05, 0.15]
-        arm = [[hinge, cy + 0.05, bend(hinge)], [ear[0], cy + 0.06, bend(hinge) - 0.3], ear]
-        sheets.append(tube(arm, 1.3 * thin, FRAME))
-        inner[side] = cx - side * half
-    level = p[27, 1] + 0.03
-    bridge = [[inner[-1], level, front], [0, level + 0.035, front + 0.02], [inner[1], level, front]]
+        hinge, ear = cx + side * half, side * (abs(p[16, 0]) + 0.06)
+        arm = [[hinge, cy + 0.05, bend(hinge)], [ear, cy + 0.06, bend(hinge) - 0.3]]
+        sheets.append(tube([*arm, [ear, cy + 0.05, 0.15]], 1.3 * thin, FRAME))
+        inner.append(cx - side * half)
+    level, frames = p[27, 1] + 0.03, PALETTES["frame"]
+    bridge = [[inner[0], level, front], [0, level + 0.035, front + 0.02], [inner[1], level, front]]
     sheets.append(tube(bridge, thin, FRAME))
-    frame = FRAMES[rng.integers(len(FRAMES))] * rng.uniform(0.7, 1.2)
+    frame = frames[rng.integers(len(frames))] * rng.uniform(0.7, 1.2)
     # Lenses are nearly black with a trace of colour.
-    lens = linear(
-        rng.uniform(0.08, 0.2) * np.array([1, rng.uniform(0.85, 1.1), rng.uniform(0.8, 1.1)])
-    )
+    grey, green, blue = (rng.uniform(*span) for span in ((0.08, 0.2), (0.85, 1.1), (0.8, 1.1)))
+    lens = linear(grey * np.array([1, green, blue]))
     return Occluder(sheets, {FRAME: (*frame, 0.25, 1, 0), LENS: (*lens, 0.35, 1, 0)})
 
 
@@ -105,31 +94,24 @@ def _taut(profile: np.ndarray) -> None:
                 values[i] = start + (end - start) * np.float32(i - a) / np.float32(b - a)
 
 
-def _draped(
-    vertices: np.ndarray, angles: np.ndarray, top: np.ndarray, bottom: np.ndarray, rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return radius and height (rows, columns) of cloth stretched over the head (V, 3).
-
-    ``angles`` (columns,) are its azimuths in radians, ``top`` and ``bottom`` its edges in texels.
-    """
+def _draped(vertices: np.ndarray, angles: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return radius and height (2, rows, columns) of cloth stretched over the head (V, 3)."""
     radius, height = load_head().surface_map(vertices, 112)
     scale = len(radius) / TEXELS
     column = np.clip((angles / HALF_ANGLE * 0.5 + 0.5) * len(radius) - 0.5, 0, len(radius) - 1)
-    row = np.linspace(top, bottom, rows) * scale - 0.5
+    row = np.linspace(edges[0], edges[1], 28) * scale - 0.5
     x, y = np.broadcast_to(column, row.shape).astype(np.float32), row.astype(np.float32)
-    radius, height = (
-        cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for values in (radius, height.astype(np.float32))
-    )
+    places = (x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    radius, height = (cv2.remap(values.astype(np.float32), *places) for values in (radius, height))
     # Taut from top to bottom, then smooth, but never below the skin.
     down = np.ascontiguousarray(radius.T)
     _taut(down)
     taut = cv2.GaussianBlur(down.T, (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE)
-    return np.maximum(taut, cv2.dilate(radius, np.ones((3, 3), np.uint8))), height
+    return np.stack([np.maximum(taut, cv2.dilate(radius, np.ones((3, 3), np.uint8))), height])
 
 
-def _outline(kind: str, lift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the azimuths (radians) of a cloth's columns and its upper and lower edge in texels."""
+def _outline(kind: str, lift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the azimuths (radians) of a cloth's columns, and its two edges (2, N) in texels."""
     p = load_head().landmark_uv
     if kind == "mask":
         # From the bridge of the nose over the cheeks towards the ears, and round the chin.
@@ -137,12 +119,13 @@ def _outline(kind: str, lift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
         edge = [p[28, 1] - 2 + 9 * lift, p[29, 1] - 1 + 5 * lift, p[29, 1] + 6, p[33, 1] + 1]
         top = np.interp(np.abs(angles), np.radians([0, 14, 45, 70]), edge)
         foot = [p[8, 1] + 5, p[8, 1] - 1, p[5, 1] - 4, p[4, 1] - 16]
-        return angles, top, np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
+        bottom = np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
+        return angles, np.stack([top, bottom])
     # From the nose or the mouth down to the shoulders, and round the neck.
     angles = np.radians(np.linspace(-118, 118, 49))
     edge = [p[33, 1] - 8 + 18 * lift, p[33, 1] + 4 + 8 * lift, p[48, 1], p[57, 1]]
     top = np.interp(np.abs(angles), np.radians([0, 30, 80, 118]), edge)
-    return angles, top, np.full(len(angles), 256.0)
+    return angles, np.stack([top, np.full(len(angles), 256.0)])
 
 
 def _folds(kind: str, angles: np.ndarray, t: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -157,61 +140,48 @@ def _folds(kind: str, angles: np.ndarray, t: np.ndarray, draws: np.ndarray) -> n
     return folds + 0.5 * np.sin(2.3 * wave + 3 * angles)
 
 
-def _ear_loops(grid: np.ndarray) -> list[Sheet]:
-    """Return the loops that hold a mask, from its corners; ``grid`` is (rows, columns, 3)."""
-    loops = []
-    for column, side in ((0, -1), (-1, 1)):
-        ear = np.array([side * 0.74, 7.2, 0.35])
-        for corner in (grid[1, column], grid[-2, column]):
-            middle = (corner + ear) / 2 + [side * 0.06, 0, 0]
-            loops.append(tube([corner, middle, ear], 0.008, FRAME))
-    return loops
-
-
 def _cloth(rng: np.random.Generator, vertices: np.ndarray, kind: str) -> Occluder:
     """Return a surgical mask with pleats and ear loops, or a scarf with folds."""
-    draws = rng.uniform(size=4)
-    colours = MASKS if kind == "mask" else SCARVES
+    draws, colours = rng.uniform(size=4), PALETTES[kind]
     colour = colours[rng.integers(len(colours))] * np.exp(rng.normal(0, 0.15))
     offset, amplitude, weave = (0.045, 0.014, 0.04) if kind == "mask" else (0.08, 0.03, 0.12)
-    angles, top, bottom = _outline(kind, draws[0])
-    radius, height = _draped(vertices, angles, top, bottom, rows=28)
+    angles, edges = _outline(kind, draws[0])
+    radius, height = _draped(vertices, angles, edges)
     t = np.linspace(0, 1, len(radius))[:, None]
     radius = radius + offset + amplitude * _folds(kind, angles, t, draws)
     if kind == "scarf":
         height = height + 0.02 * np.sin(5 * angles + 6 * draws[3])
     grid = np.stack([radius * np.sin(angles), height, AXIS + radius * np.cos(angles)], -1)
     texels = np.stack(np.broadcast_arrays(angles * 160 + 400, t * 160), -1)
-    cloth = grid_sheet(grid, FABRIC, texels)
-    loops = _ear_loops(cloth.vertices.reshape(grid.shape)) if kind == "mask" else []
+    sheets = [grid_sheet(grid, FABRIC, texels)]
+    # Loops from the corners of a mask to the ears hold it.
+    for column, side in ((0, -1), (-1, 1)) if kind == "mask" else ():
+        ear, corners = np.array([side * 0.74, 7.2, 0.35]), grid[[1, -2], column].astype(np.float32)
+        for corner in corners:
+            middle = (corner + ear) / 2 + [side * 0.06, 0, 0]
+            sheets.append(tube([corner, middle, ear], 0.008, FRAME))
     look = {FABRIC: (*colour, 0.0, 0, weave), FRAME: (*colour, 0.0, 0, 0)}
-    return Occluder([cloth, *loops], look)
+    return Occluder(sheets, look)
 
 
 def _hand(rng: np.random.Generator, vertices: np.ndarray, skin: np.ndarray) -> Occluder:
     """Return a hand held before the face: four fingers, a thumb and a flat palm."""
-    p = load_head().landmarks(vertices)
+    p, hand = load_head().landmarks(vertices), TABLES["hand"]
     centre = np.array([rng.uniform(-0.4, 0.4), rng.uniform(6.5, 7.5), p[30, 2] + 0.16])
     turn, mirror, spread = rng.uniform(-1.1, 1.1), rng.choice([-1, 1]), rng.uniform(0.8, 1.2)
     spin = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    t, knots = np.linspace(0, 1, 9), np.linspace(0, 1, 4)
-    parts = []
+    t, knots, parts = np.linspace(0, 1, 9), np.linspace(0, 1, 4), []
+    across, along, ahead = np.array(hand["finger"]["joints"])
     for k in range(4):
-        bend = abs(k - 1.6)
-        joints = [((k - 1.5) * 0.125, -0.25, 0.0), ((k - 1.5) * 0.132, 0.05, 0.03)]
-        joints += [((k - 1.5) * 0.138 * spread, 0.34 - bend * 0.05, 0.0)]
-        joints += [((k - 1.5) * 0.142 * spread, 0.5 - bend * 0.07, -0.06)]
-        path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
-        width = 0.066 * np.array([0.9, 1, 0.96, 1, 0.93, 0.95, 0.9, 0.78, 0.25])
-        parts.append(tube(path, width, HAND, sides=8))
+        bend = abs(k - 1.6) * np.array([0, 0, 0.05, 0.07])
+        joints = (k - 1.5) * across * [1, 1, spread, spread], along - bend, ahead
+        path = np.column_stack([np.interp(t, knots, axis) for axis in joints])
+        parts.append(tube(path, 0.066 * np.array(hand["finger"]["width"]), HAND, sides=8))
     # The thumb leaves the palm at its side.
-    joints = [(-0.2, -0.62, 0.02), (-0.34, -0.4, 0.05), (-0.43, -0.18, 0.04), (-0.47, -0.02, 0.0)]
-    path = np.column_stack([np.interp(t, knots, axis) for axis in zip(*joints, strict=True)])
-    width = 0.08 * np.array([0.9, 1.1, 1.1, 1, 0.9, 0.95, 0.9, 0.75, 0.25])
-    parts.append(tube(path, width, HAND, sides=8))
-    palm = np.column_stack([np.zeros(9), -1.0 + 0.85 * t, np.zeros(9)])
-    width = 0.265 * np.array([0.62, 0.66, 0.78, 0.92, 1, 1.03, 1.03, 0.98, 0.5])
-    parts.append(tube(palm, width, HAND, sides=14, flatten=0.35))
+    path = np.column_stack([np.interp(t, knots, axis) for axis in hand["thumb"]["joints"]])
+    parts.append(tube(path, 0.08 * np.array(hand["thumb"]["width"]), HAND, sides=8))
+    palm = np.column_stack([0 * t, -1.0 + 0.85 * t, 0 * t])
+    parts.append(tube(palm, 0.265 * np.array(hand["palm"]), HAND, sides=14, flatten=0.35))
     tone = skin * rng.uniform(0.85, 1.1)
     for part in parts:
         part.vertices[:] = part.vertices * (mirror, 1, 1) @ spin.T + centre

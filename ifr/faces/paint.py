@@ -26,22 +26,9 @@ def single_threaded() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def linear(colour: ArrayLike) -> np.ndarray:
-    """Return linear light (float32) of display values 0..1."""
-    return (np.asarray(colour, np.float64) ** 2.2).astype(np.float32)
-
-
-def palette(text: str) -> np.ndarray:
-    """Return the linear colours (N, 3) of a list of display values: ``"0.9 0.8 0.7, 1 1 1"``."""
-    return linear([[float(value) for value in colour.split()] for colour in text.split(",")])
-
-
-def noise(
-    rng: np.random.Generator, cells: int, octaves: int = 3, *, decay: float = 0.5
-) -> np.ndarray:
+def noise(rng: np.random.Generator, cells: int, octaves: int, decay: float = 0.5) -> np.ndarray:
     """Return smooth noise (TEXELS, TEXELS) of about unit variance, from ``cells`` to a side up."""
-    total = np.zeros((TEXELS, TEXELS), np.float32)
-    amplitude, power = 1.0, 0.0
+    total, amplitude, power = np.zeros((TEXELS, TEXELS), np.float32), 1.0, 0.0
     for octave in range(octaves):
         count = min(max(2, cells * 2**octave), TEXELS)
         values = rng.standard_normal((count, count), dtype=np.float32)

@@ -24,14 +24,7 @@ def z_buffer(size: int, far: float = -1e30) -> ZBuffer:
 
 @compiled
 def blend(out: np.ndarray, basis: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> None:
-    """Add ``sum_k weights[k] * scale[k] * basis[k]`` to ``out``, skipping zero weights.
-
-    Args:
-        out: (V, 3) float32, changed in place.
-        basis: (K, V, 3) int16 quantised displacement vectors.
-        scale: (K,) float32, the size of one quantum.
-        weights: (K,) float32.
-    """
+    """Add ``weights[k] * scale[k] * basis[k]`` to ``out`` (V, 3); basis (K, V, 3) int16 quanta."""
     for k in range(weights.shape[0]):
         factor = np.float32(weights[k] * scale[k])
         if factor != 0:
@@ -61,15 +54,12 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 @compiled
 def rasterise(
-    points: np.ndarray, triangles: np.ndarray, buffer: ZBuffer, first: int = 0, closed: int = 0
+    points: np.ndarray, triangles: np.ndarray, buffer: ZBuffer, first: int, closed: int
 ) -> None:
     """Draw triangles into a z-buffer; pixel (i, j) is sampled at its centre (j + 0.5, i + 0.5).
 
-    Args:
-        points: (V, 3) float32: x, y (down) in pixels, and depth.
-        triangles: (T, 3) int32; triangles before ``first`` are left out.
-        buffer: changed where a triangle is nearer.
-        closed: the triangles before this index have a hidden inside: their backs are skipped.
+    ``points`` (V, 3) are x, y (down) in pixels, and depth. Triangles before ``first`` are left
+    out; those before ``closed`` have a hidden inside, so their backs are skipped.
     """
     depth, face, bary = buffer
     height, width = depth.shape

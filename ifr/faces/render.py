@@ -7,36 +7,28 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.faces import camera as film
+from ifr.faces.appearance import region_map
 from ifr.faces.geometry import rotate
 from ifr.faces.hair import Outfit, detail, sample_outfit
 from ifr.faces.identity import Identity
 from ifr.faces.paint import single_threaded
 from ifr.faces.raster import ZBuffer, rasterise, z_buffer
-from ifr.faces.regions import region_map
 from ifr.faces.scene import SUPERSAMPLING, Scene, build_scene
-from ifr.faces.shade import BRIM, GLOSS, MATERIALS, OF_HAT, shade
+from ifr.faces.shade import BRIM, GLOSS, LEFT_EYE, MATERIALS, OF_HAT, TONGUE, shade
 from ifr.faces.shading_data import Lights, Look, Maps, ShadowMaps, Stage, Target
 from ifr.faces.shot import Shot
+from ifr.faces.tables import TABLES
 from ifr.landmarks import FACE_SIZE
 
 SHADOW_SIZE = 160
 SHADOW_REACH = 3.4  # decimetres that the shadow map is wide
 # An occluder or its shadow counts where it makes up this share of a pixel, after the lens.
 PRESENT = 0.02
-# Albedo, gloss, sharpness and weave of eyes, teeth and tongue.
-FIXED_MATERIALS = {
-    **dict.fromkeys((1, 2), (0.46, 0.42, 0.40, 0.6, 1, 0)),
-    **dict.fromkeys((3, 4), (0.62, 0.56, 0.46, 0.2, 0, 0)),
-    5: (0.36, 0.11, 0.10, 0.1, 0, 0),
-}
 
 
 @dataclass(frozen=True, eq=False)
 class Render:
-    """A rendered face in the aligned frame of ``size`` pixels.
-
-    Coordinates are continuous: the centre of the upper left pixel is (0.5, 0.5).
-    """
+    """A rendered face, aligned; the centre of the upper left pixel is (0.5, 0.5)."""
 
     image: np.ndarray  # (size, size, 3) uint8 RGB
     landmarks: np.ndarray  # (68, 2) float32, x then y, also where hidden
@@ -52,33 +44,21 @@ class Render:
     canonical: np.ndarray  # (size, size, 2) float32 u, v in 0..1 on the skin; NaN elsewhere
 
 
-def _shadow_map(scene: Scene, to_light: np.ndarray, *, occluder: bool) -> np.ndarray:
-    """Return the depth (SHADOW_SIZE, SHADOW_SIZE) of the head, or the occluder, from the light."""
-    triangles, first = scene.mesh.triangles, scene.first_occluder
-    buffer = z_buffer(SHADOW_SIZE)
-    seen = np.ascontiguousarray(rotate(scene.mesh.position, to_light[:, :3]) + to_light[:, 3])
-    if occluder:
-        rasterise(seen, triangles, buffer, first)
-    else:
-        rasterise(seen, triangles[:first], buffer, 0, scene.closed)
-    return buffer.depth
-
-
 def _shadow_maps(lights: Lights, scene: Scene) -> ShadowMaps:
     """Return the depths that the key light sees along its direction."""
-    key = lights.directions[0]
+    key, to_light = lights.directions[0], np.zeros((3, 4), np.float32)
     right = np.cross([0, 1, 0], key)
     right = right / np.linalg.norm(right)
-    to_light = np.zeros((3, 4), np.float32)
     # Rows run down as on the screen, so that the same side of a triangle is its front.
     to_light[:2, :3] = np.stack([right, np.cross(right, key)]) * (SHADOW_SIZE / SHADOW_REACH)
     to_light[:2, 3], to_light[2, :3] = SHADOW_SIZE / 2, key
-    head = occluder = z_buffer(1).depth
+    head, occluder = z_buffer(SHADOW_SIZE), z_buffer(SHADOW_SIZE)
     if lights.shadows:
-        head = _shadow_map(scene, to_light, occluder=False)
-        if scene.first_occluder < len(scene.mesh.triangles):
-            occluder = _shadow_map(scene, to_light, occluder=True)
-    return ShadowMaps(to_light, head, occluder)
+        seen = np.ascontiguousarray(rotate(scene.mesh.position, to_light[:, :3]) + to_light[:, 3])
+        triangles, first = scene.mesh.triangles, scene.first_occluder
+        rasterise(seen, triangles[:first], head, 0, scene.closed)
+        rasterise(seen, triangles, occluder, first, 0)
+    return ShadowMaps(to_light, head.depth, occluder.depth)
 
 
 def _stage(identity: Identity, shot: Shot, outfit: Outfit, scene: Scene) -> Stage:
@@ -88,7 +68,8 @@ def _stage(identity: Identity, shot: Shot, outfit: Outfit, scene: Scene) -> Stag
     eyes = (face.iris, face.iris_radius, shot.gaze)
     look = Look(outfit.colours, outfit.strands, outfit.hat, *eyes)
     table = np.zeros((MATERIALS, 6), np.float32)
-    for number, values in (FIXED_MATERIALS | scene.materials).items():
+    table[LEFT_EYE : TONGUE + 1] = list(TABLES["materials"].values())
+    for number, values in scene.materials.items():
         table[number] = values
     table[BRIM, :GLOSS] = outfit.colours[OF_HAT]
     return Stage(scene.mesh, maps, look, shot.lights, _shadow_maps(shot.lights, scene), table)
@@ -107,7 +88,7 @@ def _shade_passes(scene: Scene, stage: Stage, size: int) -> list[Target]:
         return [clean]
     buffer = ZBuffer(*(image.copy() for image in clean.buffer))
     occluded = Target(buffer, *(image.copy() for image in clean[1:]))
-    rasterise(scene.screen, triangles, buffer, first)
+    rasterise(scene.screen, triangles, buffer, first, 0)
     shade(occluded, stage, first)
     return [clean, occluded]
 
@@ -132,21 +113,17 @@ def _photograph(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the picture, the occluder's mask and its shadow's mask.
 
-    The picture with an occluder is taken twice, with and without it. Outside the occluder and its
-    shadow, as the lens spreads them, the clean picture stands: compression carries the occluder
-    no further, so twins differ only where they are said to.
+    With an occluder the picture is taken with and without it. Outside it and its shadow, as the
+    lens spreads them, the clean picture stands: compression carries the occluder no further.
     """
-    camera = shot.camera
-    behind = film.background(shot, size)
+    camera, behind, pictures = shot.camera, film.background(shot, size), []
     gain = film.exposure_gain(shot.lights, identity, camera)
-    pictures = []
     for target in passes:
         covered = _shrink((target.buffer.face >= 0).astype(np.float32), size)[..., None]
         light = _shrink(target.light, size) * gain + behind * (1 - covered)
         pictures.append(film.record(film.resolve(film.develop(light, camera), camera), shot))
     if len(passes) == 1:
-        nothing = np.zeros((size, size), bool)
-        return pictures[0], nothing, nothing.copy()
+        return pictures[0], *np.zeros((2, size, size), bool)
     covered = (passes[1].buffer.face >= scene.first_occluder).astype(np.float32)
     occluder = film.resolve(_shrink(covered, size), camera) > PRESENT
     shadow = (film.resolve(_shrink(passes[1].shadow, size), camera) > PRESENT) & ~occluder
@@ -155,34 +132,22 @@ def _photograph(
 
 @single_threaded()
 def render(identity: Identity, shot: Shot, size: int = FACE_SIZE) -> Render:
-    """Render a shot drawn for the identity.
-
-    ``size`` is the side of the aligned image in pixels; landmarks and blur scale with it.
-    """
+    """Render a shot drawn for the identity; landmarks and blur scale with ``size``, in pixels."""
     if size < 32:
         raise UserError(f"size must be at least 32 pixels to show a face, got {size}")
-    if shot.identity_seed != identity.seed:
-        raise UserError(
-            f"the shot was drawn for identity {shot.identity_seed}, not {identity.seed}; "
-            "call draw_shot(identity.seed, ...)"
-        )
+    if (drawn := shot.identity_seed) != (seed := identity.seed):
+        message = f"the shot was drawn for identity {drawn}, not {seed}"
+        raise UserError(f"{message}; call draw_shot(identity.seed, ...)")
     outfit = sample_outfit(identity, shot)
     scene = build_scene(identity, shot, outfit, size)
     passes = _shade_passes(scene, _stage(identity, shot, outfit, scene), size)
     image, occluder_mask, shadow_mask = _photograph(identity, shot, passes, scene, size)
     last = passes[-1]
     # One sample of each pixel, on the diagonal that is always shaded.
-    nearness = last.buffer.depth[1::2, 1::2]
+    shown = (slice(1, None, 2),) * 2
+    nearness, parts, places = last.buffer.depth[shown], last.label[shown], last.canonical[shown]
     seen = nearness > 0
     depth = np.where(seen, shot.distance - 1 / np.where(seen, nearness, 1), np.nan)
-    return Render(
-        image,
-        scene.landmarks,
-        _visibility(scene, last, shot, size),
-        *(shot.yaw, shot.pitch, shot.roll, shot.occluder),
-        occluder_mask,
-        shadow_mask,
-        parts=last.label[1::2, 1::2].copy(),
-        depth=depth.astype(np.float32),
-        canonical=last.canonical[1::2, 1::2].copy(),
-    )
+    points = scene.landmarks, _visibility(scene, last, shot, size)
+    maps = occluder_mask, shadow_mask, parts.copy(), depth.astype(np.float32), places.copy()
+    return Render(image, *points, shot.yaw, shot.pitch, shot.roll, shot.occluder, *maps)

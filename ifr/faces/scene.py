@@ -10,7 +10,7 @@ from ifr.faces.head_model import load_head
 from ifr.faces.identity import Identity
 from ifr.faces.occluders import build_occluder
 from ifr.faces.raster import vertex_normals
-from ifr.faces.shade import OF_HAT
+from ifr.faces.shade import OF_HAT, UPPER_TEETH
 from ifr.faces.shading_data import Mesh
 from ifr.faces.shot import Shot
 from ifr.landmarks import ARCFACE_TEMPLATE, FACE_SIZE, five_points, similarity
@@ -59,16 +59,14 @@ def _project(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return aligned pixels and nearness, (V, 3), of points and of the landmarks (68, 3).
 
-    The five ArcFace points of the projected landmarks, each a little off as a detector's would
-    be, are brought onto the template by a similarity.
+    The projected ArcFace points, a little off as a detector's, are fitted to the template.
     """
     flat, marks = _perspective(points, shot.distance), _perspective(landmarks, shot.distance)
     target = ARCFACE_TEMPLATE + shot.jitter[:10].reshape(5, 2)
     matrix = similarity(five_points(marks[:, :2]), target) * (size / FACE_SIZE)
     # A detector's box varies in scale as well, about the middle of the picture.
     zoom, middle = 1 + shot.jitter[10], np.full(2, size / 2)
-    linear = matrix[:, :2] * zoom
-    offset = (matrix[:, 2] - middle) * zoom + middle
+    linear, offset = matrix[:, :2] * zoom, (matrix[:, 2] - middle) * zoom + middle
     for image in (flat, marks):
         x, y = image[:, 0].copy(), image[:, 1].copy()
         for k in range(2):
@@ -82,26 +80,17 @@ def _join(lifted: np.ndarray, outfit: Outfit, sheets: list[Sheet], turn: np.ndar
     vertices = np.concatenate([lifted] + [sheet.vertices for sheet in sheets]) - CENTRE
     vertices = np.ascontiguousarray(rotate(vertices, turn), np.float32)
     starts = np.cumsum([count] + [len(sheet.vertices) for sheet in sheets])
-    added = [sheet.triangles + start for sheet, start in zip(sheets, starts, strict=False)]
-    triangles = np.concatenate([head.triangles, *added]).astype(np.int32)
-    material = [np.full(len(sheet.triangles), sheet.material) for sheet in sheets]
-    local, occlusion = (
-        np.zeros((len(vertices), 2), np.float32),
-        np.ones((len(vertices), 1), np.float32),
-    )
-    local[:count] = head.local
+    shifted = [sheet.triangles + start for sheet, start in zip(sheets, starts, strict=False)]
+    triangles = np.concatenate([head.triangles, *shifted]).astype(np.int32)
+    materials = [np.full(len(sheet.triangles), sheet.material) for sheet in sheets]
+    material = np.concatenate([head.part, *materials]).astype(np.int32)
+    uv, added = np.concatenate([head.uv] + [sheet.uv for sheet in sheets]), len(vertices) - count
+    local = np.concatenate([head.local, np.zeros((added, 2), np.float32)])
     # Hair fills the hollows that the bare scalp's occlusion was baked for.
-    filled = np.maximum(head.occlusion, 0.75)
-    occlusion[:count, 0] = np.where(outfit.lift > 0.02, filled, head.occlusion)
-    return Mesh(
-        triangles=triangles,
-        material=np.concatenate([head.part, *material]).astype(np.int32),
-        position=vertices,
-        normals=vertex_normals(vertices, triangles),
-        uv=np.concatenate([head.uv] + [sheet.uv for sheet in sheets]),
-        local=local,
-        occlusion=occlusion,
-    )
+    filled = np.where(outfit.lift > 0.02, np.maximum(head.occlusion, 0.75), head.occlusion)
+    occlusion = np.concatenate([filled, np.ones(added, np.float32)])[:, None]
+    normals = vertex_normals(vertices, triangles)
+    return Mesh(triangles, material, vertices, normals, uv, local, occlusion)
 
 
 def build_scene(identity: Identity, shot: Shot, outfit: Outfit, size: int) -> Scene:
@@ -123,4 +112,5 @@ def build_scene(identity: Identity, shot: Shot, outfit: Outfit, size: int) -> Sc
     screen[:, :2] *= SUPERSAMPLING
     screen = np.ascontiguousarray(screen, np.float32)
     landmarks, nearness = marks[:, :2].astype(np.float32), marks[:, 2]
-    return Scene(mesh, screen, head.closed, first_occluder, materials, landmarks, nearness)
+    closed = int(np.searchsorted(head.part, UPPER_TEETH))
+    return Scene(mesh, screen, closed, first_occluder, materials, landmarks, nearness)

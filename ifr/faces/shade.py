@@ -4,23 +4,7 @@ from math import floor, sqrt
 
 import numpy as np
 
-from ifr.faces.kernels import (
-    HALF,
-    ONE,
-    ZERO,
-    Scalar,
-    Triple,
-    clip,
-    compiled,
-    dot,
-    inlined,
-    minus,
-    mix,
-    mix_row,
-    moved,
-    row,
-    scaled,
-)
+from ifr.faces.kernels import Scalar, Triple, compiled, dot, inlined, minus, row
 from ifr.faces.raster import ZBuffer
 from ifr.faces.shading_data import Lights, Look, Maps, Stage, Strands, Surface, Target
 
@@ -39,17 +23,47 @@ PARTS = (
     *("background", "skin", "brow", "eye", "nose", "mouth", "ear", "neck"),
     *("hair", "hat", "clothing", "occluder"),
 )
-MOUTH, EYE, EAR, HAIR, HAT, CLOTHING, OCCLUDER = (
-    np.uint8(PARTS.index(name))
-    for name in ("mouth", "eye", "ear", "hair", "hat", "clothing", "occluder")
-)
+_, _, _, EYE, _, MOUTH, EAR, _, HAIR, HAT, CLOTHING, OCCLUDER = map(np.uint8, range(len(PARTS)))
 
-NAN = np.float32(np.nan)
+ZERO, HALF, ONE, NAN = (np.float32(value) for value in (0, 0.5, 1, np.nan))
+Coat = tuple[Triple, Scalar, Scalar, Scalar]  # albedo, gloss, share of strands, part
 # How far red, green and blue light bleed round the terminator: most in flesh, and most the red.
 FLESH = (np.float32(0.36), np.float32(0.2), np.float32(0.14))
 OPAQUE = (ZERO, ZERO, ZERO)
 SKIN_GLOSS, SHEEN = np.float32(0.16), np.float32(0.035)  # of skin, of hair
 PUPIL = (np.float32(0.006), np.float32(0.006), np.float32(0.006))
+
+
+@inlined
+def _clip(value: Scalar) -> Scalar:
+    """Return the value limited to 0..1."""
+    return min(max(value, ZERO), ONE)
+
+
+@inlined
+def _scaled(a: Triple, factor: Scalar) -> Triple:
+    """Return ``factor * a``."""
+    return a[0] * factor, a[1] * factor, a[2] * factor
+
+
+@inlined
+def _moved(a: Triple, b: Triple, factor: Scalar) -> Triple:
+    """Return ``a + factor * b``."""
+    return a[0] + b[0] * factor, a[1] + b[1] * factor, a[2] + b[2] * factor
+
+
+@inlined
+def _mix(values: np.ndarray, corners: Triple, weights: Triple, k: int) -> Scalar:
+    """Return column ``k`` of per-vertex values at a point of a triangle."""
+    a, b, c = corners
+    return weights[0] * values[a, k] + weights[1] * values[b, k] + weights[2] * values[c, k]
+
+
+@inlined
+def _mix_row(values: np.ndarray, corners: Triple, weights: Triple) -> Triple:
+    """Return the three columns of per-vertex values at a point of a triangle."""
+    x, y = _mix(values, corners, weights, 0), _mix(values, corners, weights, 1)
+    return x, y, _mix(values, corners, weights, 2)
 
 
 @inlined
@@ -89,7 +103,7 @@ def _lit(depth: np.ndarray, point: Triple) -> Scalar:
 @inlined
 def _seen_from_light(point: Triple, normal: Triple, key: Triple, to_light: np.ndarray) -> Triple:
     """Return a surface point in pixels and depth of the shadow maps, lifted off the surface."""
-    point = moved(point, normal, np.float32(0.03))
+    point = _moved(point, normal, np.float32(0.03))
     # Slanting surfaces need more slack against shadowing themselves.
     slack = np.float32(0.03) + np.float32(0.05) * (ONE - max(dot(normal, key), ZERO))
     return (
@@ -109,10 +123,8 @@ def _fibre(detail: np.ndarray, strands: Strands, u: Scalar, v: Scalar) -> Scalar
 
 
 @inlined
-def _skin(
-    maps: Maps, look: Look, u: Scalar, v: Scalar, ear: Scalar
-) -> tuple[Triple, Scalar, Scalar, Scalar]:
-    """Return albedo, gloss, strand share and part of skin, hair, hat or clothing."""
+def _skin(maps: Maps, look: Look, u: Scalar, v: Scalar, ear: Scalar) -> Coat:
+    """Return what covers a texel of the head: skin, hair, hat or clothing."""
     detail, curves, strands = maps.detail, maps.curves, look.strands
     wide = detail.shape[1]
     column = min(max(u, ZERO), np.float32(wide - 1))
@@ -120,27 +132,27 @@ def _skin(
     pores = detail[PORES, (3 * j) & (wide - 1), (3 * i) & (wide - 1)]
     if v > curves[OF_CLOTHING, i]:
         weave = ONE + np.float32(0.08) * pores
-        return scaled(row(look.colours, OF_CLOTHING), weave), ZERO, ZERO, CLOTHING
+        return _scaled(row(look.colours, OF_CLOTHING), weave), ZERO, ZERO, CLOTHING
     pattern_u, pattern_v = column + strands.offset_u, v + strands.offset_v
     hi, hj = int(pattern_u) & (wide - 1), int(pattern_v) & (wide - 1)
     if look.has_hat and v < curves[OF_HAT, i]:
         rib = ONE + np.float32(0.1) * detail[FIBRES, hj, hi]
         if curves[OF_HAT, i] - v < 11:
             rib *= np.float32(0.88)  # the turned-up band
-        return scaled(row(look.colours, OF_HAT), rib), ZERO, ZERO, HAT
+        return _scaled(row(look.colours, OF_HAT), rib), ZERO, ZERO, HAT
     albedo, oil = _lookup(maps.texture, u, v)
     specular = SKIN_GLOSS * oil * (ONE + np.float32(0.25) * pores)
     part = EAR if ear > np.float32(0.25) else maps.region[j, i]
     # Hair is a ragged edge along its line, so no mask is ever painted for it; ears stay bare.
     edge = curves[OF_HAIR, i] - v + strands.ragged * detail[EDGES, hj, hi]
     edge = edge / strands.softness + HALF
-    cover = clip(edge) * strands.density * clip(np.float32(1.5) - np.float32(4) * ear)
+    cover = _clip(edge) * strands.density * _clip(np.float32(1.5) - np.float32(4) * ear)
     if cover > 0:
         # Roots and the rim of the hair lie deeper and darker.
         tone = _fibre(detail, strands, pattern_u, pattern_v)
-        tone *= np.float32(0.72) + np.float32(0.28) * clip(edge * HALF)
-        hair = scaled(row(look.colours, OF_HAIR), tone)
-        albedo = moved(albedo, minus(hair, albedo), cover)
+        tone *= np.float32(0.72) + np.float32(0.28) * _clip(edge * HALF)
+        hair = _scaled(row(look.colours, OF_HAIR), tone)
+        albedo = _moved(albedo, minus(hair, albedo), cover)
         specular *= ONE - np.float32(0.9) * cover
         part = HAIR if cover > HALF else part
     return albedo, specular, cover, part
@@ -161,21 +173,15 @@ def _eyeball(look: Look, white: Triple, x: Scalar, y: Scalar) -> Triple:
 
 
 @inlined
-def _sheet(
-    maps: Maps, look: Look, table: np.ndarray, m: Scalar, u: Scalar, v: Scalar
-) -> tuple[Triple, Scalar, Scalar, Scalar]:
-    """Return albedo, gloss, strand share and part of teeth, hanging hair, brims and occluders."""
+def _sheet(maps: Maps, look: Look, table: np.ndarray, m: Scalar, u: Scalar, v: Scalar) -> Coat:
+    """Return what covers teeth, hanging hair, brims and occluders."""
     if m == STRANDS:
         tone = _fibre(maps.detail, look.strands, u, v)
-        return scaled(row(look.colours, OF_HAIR), tone), ZERO, ONE, HAIR
+        return _scaled(row(look.colours, OF_HAIR), tone), ZERO, ONE, HAIR
     wrap = maps.detail.shape[1] - 1
     tone = ONE + table[m, PATTERN] * maps.detail[FIBRES, int(v) & wrap, int(u) & wrap]
-    part = OCCLUDER
-    if m <= TONGUE:
-        part = MOUTH
-    elif m == BRIM:
-        part = HAT
-    return scaled(row(table, m), tone), table[m, GLOSS], ZERO, part
+    part = MOUTH if m <= TONGUE else HAT if m == BRIM else OCCLUDER
+    return _scaled(row(table, m), tone), table[m, GLOSS], ZERO, part
 
 
 @inlined
@@ -188,21 +194,11 @@ def _highlight(surface: Surface, normal: Triple, light: Triple) -> Scalar:
     if surface.sheen > 0:
         # Kajiya and Kay: strands run down the head and shine across their direction.
         along = half[1] * inverse - normal[1] * cosine
-        across = ONE - along * along
-        across *= across
-        across *= across
-        share = across * across * surface.sheen
+        share = (ONE - along * along) ** 8 * surface.sheen
     if cosine > 0 and surface.specular > 0:
-        power = cosine * cosine
-        power *= power
-        power *= power  # cosine ^ 8
-        if surface.sharp:
-            power *= power
-            power *= power
-            power *= power  # cosine ^ 64
-        else:
-            power = np.float32(0.3) * power + np.float32(0.7) * power * power * power
-        share += surface.specular * power
+        power = cosine**8
+        soft = np.float32(0.3) * power + np.float32(0.7) * power * power * power
+        share += surface.specular * (power**8 if surface.sharp else soft)
     return share
 
 
@@ -217,8 +213,8 @@ def _reflected(lights: Lights, surface: Surface, normal: Triple, key_lit: Scalar
     """Return the light that a surface sends to the camera."""
     albedo, bleed, ambient = surface.albedo, surface.bleed, surface.ambient
     sky, ground = row(lights.ambient, 0), row(lights.ambient, 1)
-    received = moved(ground, minus(sky, ground), HALF + HALF * normal[1])
-    r, g, b = scaled(received, ambient)
+    received = _moved(ground, minus(sky, ground), HALF + HALF * normal[1])
+    r, g, b = _scaled(received, ambient)
     glance = (ZERO, ZERO, ZERO)
     for k in range(lights.directions.shape[0]):
         direction, power = row(lights.directions, k), row(lights.intensities, k)
@@ -231,7 +227,7 @@ def _reflected(lights: Lights, surface: Surface, normal: Triple, key_lit: Scalar
             b += power[2] * _wrapped(cosine, bleed[2]) * lit
         if cosine > 0:
             share = _highlight(surface, normal, direction) * (lit * ambient)
-            glance = moved(glance, power, share)
+            glance = _moved(glance, power, share)
     return (
         max(albedo[0], ZERO) * r + glance[0],
         max(albedo[1], ZERO) * g + glance[1],
@@ -262,23 +258,15 @@ def _unit(normal: Triple, m: Scalar) -> Triple:
     unit = ONE / sqrt(dot(normal, normal) + np.float32(1e-12))
     if normal[2] < 0 and m >= STRANDS:
         unit = -unit
-    return scaled(normal, unit)
-
-
-@inlined
-def _under_lid(ambient: Scalar, height: Scalar) -> Scalar:
-    """Return what the upper lid and its lashes leave of the ambient light on the ball."""
-    lid = ONE - np.float32(1.1) * min(max(height, ZERO), HALF)
-    return (np.float32(0.35) + np.float32(0.65) * ambient) * lid
+    return _scaled(normal, unit)
 
 
 @compiled
 def shade(target: Target, stage: Stage, first_occluder: int) -> None:
-    """Shade every pixel of a z-buffer, changing the images of ``target`` in place.
+    """Shade a z-buffer into the images of ``target``.
 
-    With ``first_occluder`` >= 0, the number of the occluder's first triangle, only pixels on the
-    occluder or in its shadow are written: the rest stays what an earlier pass without it, called
-    with -1, left there.
+    With ``first_occluder`` >= 0, the occluder's first triangle, only pixels on the occluder or in
+    its shadow are written: the rest stays what an earlier pass without it, with -1, left there.
     """
     # Opened once: where tuples are opened or handed down twice, references to arrays are counted.
     buffer, light, label, shadow, canonical = target
@@ -299,12 +287,12 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
                 continue
             corners, w0, w1 = row(mesh.triangles, t), buffer.bary[y, x, 0], buffer.bary[y, x, 1]
             weights = (w0, w1, ONE - w0 - w1)
-            normal = _unit(mix_row(mesh.normals, corners, weights), m)
+            normal = _unit(_mix_row(mesh.normals, corners, weights), m)
 
             # The key light's shadow: of the head, and separately of the occluder.
             head_lit, occluder_lit = ONE, ONE
             if lights.shadows:
-                point = mix_row(mesh.position, corners, weights)
+                point = _mix_row(mesh.position, corners, weights)
                 point = _seen_from_light(point, normal, key, shadows.to_light)
                 if first_occluder >= 0:
                     occluder_lit = min(_lit(shadows.occluder, point), ONE)
@@ -315,15 +303,17 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
                     continue
                 shadow[y, x] = head_lit * (ONE - occluder_lit)
 
-            u, v = mix(mesh.uv, corners, weights, 0), mix(mesh.uv, corners, weights, 1)
-            local = mix(mesh.local, corners, weights, 0), mix(mesh.local, corners, weights, 1)
-            ambient = mix(mesh.occlusion, corners, weights, 0)
+            u, v = _mix(mesh.uv, corners, weights, 0), _mix(mesh.uv, corners, weights, 1)
+            local = _mix(mesh.local, corners, weights, 0), _mix(mesh.local, corners, weights, 1)
+            ambient = _mix(mesh.occlusion, corners, weights, 0)
             gloss, strand = table[m, GLOSS], ZERO
             if m == SKIN:
                 albedo, gloss, strand, label[y, x] = _skin(maps, look, u, v, local[0])
             elif m in (LEFT_EYE, RIGHT_EYE):
                 albedo, label[y, x] = _eyeball(look, row(table, m), local[0], local[1]), EYE
-                ambient = _under_lid(ambient, local[1])
+                # The upper lid and its lashes shade the ball.
+                lid = ONE - np.float32(1.1) * min(max(local[1], ZERO), HALF)
+                ambient = (np.float32(0.35) + np.float32(0.65) * ambient) * lid
             else:
                 albedo, gloss, strand, label[y, x] = _sheet(maps, look, table, m, u, v)
             canonical[y, x, 0] = u / texels if m == SKIN else NAN

@@ -10,22 +10,20 @@ from ifr.figures.faces import (
     figure_mask_coverage,
 )
 from ifr.figures.filters import (
+    figure_1,
     figure_5,
     figure_5_weight_sweep,
     figure_6,
     figure_7,
+    figure_8,
     figure_9,
     figure_explorer,
-    figure_selected_features,
-)
-from ifr.figures.output import as_pictures, save_figure, show_figure
-from ifr.figures.responses import (
-    figure_1,
-    figure_8,
     figure_kept_magnitude,
     figure_peak_overlap,
+    figure_selected_features,
     figure_similarity,
 )
+from ifr.figures.output import as_pictures, save_figure, show_figure
 from ifr.figures.results import (
     claims_overview,
     figure_lfw,
@@ -34,34 +32,3 @@ from ifr.figures.results import (
     figure_table2,
     figure_training_curves,
 )
-
-__all__ = [
-    "as_pictures",
-    "claims_overview",
-    "figure_1",
-    "figure_3",
-    "figure_4",
-    "figure_5",
-    "figure_5_weight_sweep",
-    "figure_6",
-    "figure_7",
-    "figure_8",
-    "figure_9",
-    "figure_contact_sheet",
-    "figure_explorer",
-    "figure_face_mesh",
-    "figure_folded_triangles",
-    "figure_kept_magnitude",
-    "figure_landmarks",
-    "figure_lfw",
-    "figure_mask_coverage",
-    "figure_peak_overlap",
-    "figure_quality_baselines",
-    "figure_roc",
-    "figure_selected_features",
-    "figure_similarity",
-    "figure_table2",
-    "figure_training_curves",
-    "save_figure",
-    "show_figure",
-]

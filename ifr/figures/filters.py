@@ -1,4 +1,4 @@
-"""Figures of filters: where they look, what an occlusion changes (Fig. 5, 6, 7 and 9).
+"""Figures of filters: where they look, how they answer, what an occlusion changes (Fig. 1, 5-9).
 
 Faces are (..., H, W, 3) uint8; places and boxes are pixels of them, x then y.
 """
@@ -7,43 +7,30 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from ifr.figures import style
+from ifr.figures.style import Named, Names
 
 
 @style.house()
-def figure_5(
-    face: ArrayLike,
-    positive: Mapping[str, ArrayLike],
-    negative: Mapping[str, ArrayLike],
-    spreadness: Mapping[str, float],
-) -> Figure:
-    """Draw Figure 5: the average peak location of each filter, positive above, negative below.
-
-    Args:
-        face: mean frontal face.
-        positive: title of the model -> (K, 3): x, y, standard deviation, all in pixels. Rows with
-            NaN (a filter without such a peak) are left out.
-        negative: the same for negative peaks.
-        spreadness: title of the model -> d̄ in pixels, mean of both signs.
-    """
-    face = style.require_images(face, "face", ("H", "W", 3))
-    style.require_same_keys(positive, negative, "positive and negative")
-    style.require_same_keys(positive, spreadness, "positive and spreadness")
-    signs = {
-        "positive": style.require_each(positive, ("K", 3), "positive"),
-        "negative": style.require_each(negative, ("K", 3), "negative"),
-    }
+def figure_5(face: ArrayLike, positive: Named, negative: Named, spreadness: Named) -> Figure:
+    """Draw Figure 5, by title of the model: (K, 3) x, y, deviation, NaN without a peak; and d̄."""
+    face = style.require_images(face, "face", "HW")
+    style.require_same_keys(positive=positive, negative=negative, spreadness=spreadness)
+    given = dict(positive=positive, negative=negative)
+    signs = {sign: style.require_each(peaks, ("K", 3), sign) for sign, peaks in given.items()}
     deviations = [table[:, 2] for tables in signs.values() for table in tables.values()]
     top = float(np.nanmax(np.concatenate(deviations), initial=1.0))
     figure, axes = style.grid(2, len(positive), cell=2.4, extra=0.7, share=True)
     for row, (sign, tables) in zip(axes, signs.items(), strict=True):
         for ax, title in zip(row, positive, strict=True):
-            style.picture(ax, face, grey=True)
-            marks = style.dots(ax, tables[title][:, :2], tables[title][:, 2], top, 14)
+            marks = _dots(ax, face, tables[title], top, 14)
             style.pixel_axes(ax, len(face))
         row[0].set_ylabel(f"{sign} peaks\ny (pixels)")
     for ax, title in zip(axes[0], positive, strict=True):
@@ -52,75 +39,56 @@ def figure_5(
     return figure
 
 
+def _dots(
+    ax: Axes, face: np.ndarray, peaks: np.ndarray, top: float, size: float, growth: float = 0
+) -> PathCollection:
+    """Mark (K, 3) x, y, value by dots; with ``growth`` larger values have larger dots, on top."""
+    style.picture(ax, face, grey=True)
+    x, y, values = (peaks[np.argsort(peaks[:, 2])] if growth else peaks).T
+    look: style.Look = dict(cmap=style.MAGNITUDE, vmin=0, vmax=top, edgecolor="white")
+    return ax.scatter(x, y, size + growth * values / top, values, linewidth=0.3, **look)
+
+
 @style.house()
 def figure_5_weight_sweep(table: pd.DataFrame) -> Figure:
-    """Draw d̄ against the weight of the response loss.
-
-    Args:
-        table: columns weight, d_bar_pixels, low, high.
-    """
-    measured = ["d_bar_pixels", "low", "high"]
-    style.require_columns(table, ("weight", *measured))
+    """Draw d̄ against the weight of the loss; columns weight, d_bar_pixels, low, high."""
+    style.require_columns(table, "weight", "d_bar_pixels", "low", "high")
     table = table.sort_values("weight")
-    figure, ax = style.plot(4, 3)
-    at = np.arange(len(table))
-    style.intervals(ax, at, table[measured], fmt="o-")
+    figure, (ax,) = style.panels(1, 4, 3)
+    style.intervals(ax, table[["d_bar_pixels", "low", "high"]], fmt="o-")
     # Evenly spaced: the weights run over powers of ten and include 0.
-    ax.set_xticks(at, [f"{weight:g}" for weight in table["weight"]])
-    ax.set(xlabel="weight of the response loss", ylabel="spreadness $\\bar{d}$ (pixels)")
-    ax.set_ylim(bottom=0)
+    ax.set_xticks(np.arange(len(table)), [f"{weight:g}" for weight in table["weight"]])
+    ax.set(xlabel="weight of the response loss", ylim=(0, None))
+    ax.set_ylabel("spreadness $\\bar{d}$ (pixels)")
     return figure
 
 
 @style.house()
-def figure_6(differences: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
-    """Draw Figure 6: mean feature difference of each filter, sorted, for each model.
-
-    Args:
-        differences: occluded part -> title of the model -> (K,) mean absolute differences.
-    """
-    if not differences:
-        raise ValueError("differences must name at least one occluded part, got none")
+def figure_6(differences: Mapping[str, Named]) -> Figure:
+    """Draw Figure 6, mean feature differences sorted: occluded part -> title of model -> (K,)."""
+    style.require_same_keys(differences=differences)
     figure, axes = style.panels(len(differences), 3.4 * len(differences) + 0.4, 3, sharey=True)
     for ax, (part, models) in zip(axes, differences.items(), strict=True):
         for index, (title, values) in enumerate(models.items()):
             falling = np.sort(np.asarray(values))[::-1]
             ax.plot(np.arange(1, len(falling) + 1), falling, label=title, **style.line(index))
         ax.set(title=f"{part} occluded", xlabel="filters, sorted by difference", xlim=(1, None))
-    axes[0].set_ylabel("mean |feature difference|\n(features of length 1)")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set(ylabel="mean |feature difference|\n(features of length 1)", ylim=(0, None))
     axes[-1].legend()
     return figure
 
 
 @style.house()
-def figure_7(
-    face: ArrayLike,
-    locations: ArrayLike,
-    differences: Mapping[str, ArrayLike],
-    boxes: Mapping[str, Sequence[float]],
-) -> Figure:
-    """Draw Figure 7: how much each filter's feature changes, at the place where the filter looks.
-
-    Args:
-        face: mean frontal face.
-        locations: (K, 2) average peak locations.
-        differences: occluded part -> (K,) mean absolute differences.
-        boxes: occluded part -> x, y, width, height of the occluder.
-    """
-    face = style.require_images(face, "face", ("H", "W", 3))
-    locations = style.require(locations, ("K", 2), "locations")
-    style.require_same_keys(differences, boxes, "differences and boxes")
+def figure_7(face: ArrayLike, locations: ArrayLike, differences: Named, boxes: Named) -> Figure:
+    """Draw Figure 7: occluded part -> (K,) mean differences at (K, 2) locations, and occluder."""
+    face, locations = style.require_images(face, "face", "HW"), np.asarray(locations)
+    style.require_same_keys(differences=differences, boxes=boxes)
     changes = style.require_each(differences, (len(locations),), "differences")
     top = max(float(np.nanmax(change)) for change in changes.values()) or 1.0
     figure, axes = style.grid(1, len(changes), cell=1.9, extra=0.8, share=True)
     for ax, (part, change) in zip(axes[0], changes.items(), strict=True):
-        style.picture(ax, face, grey=True)
-        order = np.argsort(change)  # the largest on top
-        sizes = 6 + 44 * change[order] / top
-        marks = style.dots(ax, locations[order], change[order], top, sizes)
-        x, y, width, height = boxes[part]
-        ax.add_patch(Rectangle((x, y), width, height, fill=False, **style.OCCLUDER))
+        marks = _dots(ax, face, np.column_stack([locations, change]), top, 6, growth=44)
+        style.outline_box(ax, boxes[part])
         style.pixel_axes(ax, len(face))
         ax.set_title(f"{part.replace('_', ' ')}\nlargest {np.nanmax(change):.2g}")
     figure.colorbar(marks, ax=axes, label="mean |feature\ndifference|", shrink=0.9)
@@ -128,13 +96,8 @@ def figure_7(
 
 
 @style.house()
-def figure_selected_features(differences: Mapping[str, ArrayLike], *, keep: int) -> Figure:
-    """Draw the sorted mean differences of a batch and which of them τ selects (Sec. 3.2).
-
-    Args:
-        differences: title -> (K,) mean absolute difference of each feature element.
-        keep: how many of the smallest are selected.
-    """
+def figure_selected_features(differences: Named, *, keep: int) -> Figure:
+    """Draw sorted mean differences, title -> (K,), and the ``keep`` that τ selects (Sec. 3.2)."""
     figure, axes = style.panels(len(differences), 2.7 * len(differences) + 0.4, 2.6, sharey=True)
     for ax, (title, values) in zip(axes, differences.items(), strict=True):
         rising = np.sort(np.asarray(values))
@@ -148,23 +111,10 @@ def figure_selected_features(differences: Mapping[str, ArrayLike], *, keep: int)
 
 
 @style.house()
-def figure_explorer(
-    faces: ArrayLike,
-    peaks: Mapping[str, ArrayLike],
-    changes: Mapping[str, ArrayLike],
-    *,
-    row_names: Sequence[str],
-) -> Figure:
-    """Draw views of the explorer: a covered face, and where which feature changed, by network.
-
-    Args:
-        faces: R covered faces, one row each.
-        peaks: title of a network -> (R, K, 2) peaks of its filters.
-        changes: title -> (R, K) change of each feature; one scale for all.
-        row_names: R names of the covers.
-    """
+def figure_explorer(faces: ArrayLike, peaks: Named, changes: Named, *, row_names: Names) -> Figure:
+    """Draw R covered faces, and by title of a network its (R, K, 2) peaks and (R, K) changes."""
     faces = style.require_images(faces, "faces")
-    style.require_same_keys(peaks, changes, "peaks and changes")
+    style.require_same_keys(peaks=peaks, changes=changes)
     places = style.require_each(peaks, (len(faces), "K", 2), "peaks")
     change = style.require_each(changes, (len(faces), "K"), "changes")
     top = max(float(values.max()) for values in change.values()) or 1.0
@@ -174,11 +124,10 @@ def figure_explorer(
         style.picture(covered, face)
         covered.set_ylabel(name)
         for column, (ax, title) in enumerate(zip(panels, places, strict=True)):
-            order = np.argsort(change[title][row])  # the largest on top
-            values = change[title][row, order]
-            style.picture(ax, face, grey=True)
-            marks = style.dots(ax, places[title][row, order], values, top, 4 + 36 * values / top)
-            curve.plot(values[::-1], label=title, **style.line(column))
+            values = change[title][row]
+            dots = np.column_stack([places[title][row], values])
+            marks = _dots(ax, face, dots, top, 4, growth=36)
+            curve.plot(np.sort(values)[::-1], label=title, **style.line(column))
         curve.set(ylim=(0, top), box_aspect=1)
         curve.yaxis.tick_right()
     axes[-1, -1].set_xlabel("rank of the filter")
@@ -190,30 +139,127 @@ def figure_explorer(
 
 
 @style.house()
-def figure_9(
-    queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts: Sequence[str]
-) -> Figure:
-    """Draw Figure 9: queries by one part of the face and the faces found, best first.
-
-    Args:
-        queries: Q faces.
-        retrieved: (Q, k, H, W, 3) uint8.
-        same: (Q, k) bool, whether the face found is of the person of the query.
-        parts: Q names of the part that was compared.
-    """
+def figure_9(queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts: Names) -> Figure:
+    """Draw Figure 9: Q queries by a part, the k faces found for each, and who is the ``same``."""
     queries = style.require_images(queries, "queries")
     retrieved = style.require(retrieved, (len(queries), "k", *queries.shape[1:]), "retrieved")
     same = style.require(same, retrieved.shape[:2], "same")
     figure, axes = style.grid(len(queries), retrieved.shape[1] + 1, cell=1.15, extra=0.4)
-    hit: style.Look = dict(color=style.SAME, linestyle="-")
-    miss: style.Look = dict(color=style.OTHER, linestyle="--")
+    hit, miss = ("✓ same person", style.SAME, "-"), ("✗ other person", style.OTHER, "--")
     for index, (row, part) in enumerate(zip(axes, parts, strict=True)):
         style.picture_row(row, [queries[index], *retrieved[index]])
         row[0].set_ylabel(part)
         for ax, known in zip(row[1:], same[index], strict=True):
-            for side in ax.spines.values():
-                side.set(visible=True, linewidth=3, **(hit if known else miss))
-            ax.set_xlabel("✓ same person" if known else "✗ other person", fontsize=8, labelpad=3)
+            label, colour, dashes = hit if known else miss
+            ax.spines[:].set(visible=True, linewidth=3, color=colour, linestyle=dashes)
+            ax.set_xlabel(label, fontsize=8, labelpad=3)
     for rank, ax in enumerate(axes[0]):
         ax.set_title(f"rank {rank}" if rank else "query")
+    return figure
+
+
+@style.house()
+def figure_1(
+    faces: ArrayLike,
+    responses: ArrayLike,
+    *,
+    row_names: Names,
+    filter_names: Names,
+    occluders: ArrayLike | None = None,
+) -> Figure:
+    """Draw Figure 1: R faces, (R, F, h, w) responses, and outlines of (R, H, W) bool occluders."""
+    figure, axes = _response_grid(faces, responses, row_names, filter_names, 1.25)
+    if occluders is not None:
+        masks = style.require(occluders, np.shape(faces)[:3], "occluders")
+        y, x = (np.arange(size) + 0.5 for size in masks.shape[1:])  # pixel centres
+        look: style.Look = dict(levels=[0.5], colors=style.OUTLINE, linewidths=1, zorder=3)
+        for row, mask in zip(axes, masks, strict=True):
+            for ax in row if mask.any() else ():
+                ax.contour(x, y, mask.astype(float), **look)
+    return figure
+
+
+@style.house()
+def figure_8(
+    faces: ArrayLike, responses: ArrayLike, *, filter_names: Names, groups: Mapping[str, int]
+) -> Figure:
+    """Draw Figure 8, like Figure 1; ``groups`` is name -> number of its rows, in all R."""
+    count = len(np.asarray(faces))
+    if sum(groups.values()) != count:
+        raise ValueError(f"groups must add up to the {count} faces, got {dict(groups)}")
+    # Each name stands beside the middle of its rows.
+    names = [name if at == rows // 2 else "" for name, rows in groups.items() for at in range(rows)]
+    return _response_grid(faces, responses, names, filter_names, 0.95)[0]
+
+
+def _response_grid(
+    faces: ArrayLike, responses: ArrayLike, row_names: Names, filter_names: Names, cell: float
+) -> tuple[Figure, np.ndarray]:
+    """Draw each face, then each filter's map over it, the more opaque the larger."""
+    faces = style.require_images(faces, "faces")
+    responses = style.require(responses, (len(faces), "F", "h", "w"), "responses")
+    figure, axes = style.grid(len(faces), responses.shape[1] + 1, cell=cell, extra=0.7)
+    limits = np.abs(responses).max(axis=(0, 2, 3), initial=0)
+    scaled = responses / np.where(limits > 0, limits, 1)[:, None, None]
+    scale = ScalarMappable(Normalize(-1, 1), style.SIGNED)
+    look: style.Look = dict(interpolation="bilinear", interpolation_stage="data", zorder=2)
+    look |= dict(cmap=scale.cmap, norm=scale.norm, extent=(0, faces.shape[2], faces.shape[1], 0))
+    for line, face, maps, name in zip(axes, faces, scaled, row_names, strict=True):
+        style.picture(line[0], face)
+        line[0].set_ylabel(name)
+        for ax, response in zip(line[1:], maps, strict=True):
+            style.picture(ax, face, grey=True)
+            ax.imshow(response, **look)
+    for ax, name in zip(axes[0], ["face", *filter_names], strict=True):
+        ax.set_title(name)
+    label = "response / the filter's largest\n(orange: positive, purple: negative)"
+    figure.colorbar(scale, ax=axes, label=label, ticks=[-1, 0, 1], shrink=0.8, pad=0.01)
+    return figure, axes
+
+
+@style.house()
+def figure_kept_magnitude(kept: ArrayLike, held: Named, *, marks: Sequence[float]) -> Figure:
+    """Draw the share of magnitude in the share ``kept`` of responses; "noise" is dotted grey."""
+    curves = style.require_each(held, np.shape(kept), "held")
+    figure, (ax,) = style.panels(1, 5.2, 3.4)
+    for mark in marks:
+        ax.axvline(mark, color="0.85", linewidth=1)
+        ax.text(mark, 1.01, f"{mark:.1%}", ha="center", va="bottom", fontsize=7, color="0.35")
+    networks = [name for name in curves if name != "noise"]
+    looks: dict[str, style.Look] = {name: style.line(k) for k, name in enumerate(networks)}
+    looks["noise"] = dict(color="0.5", linestyle=":", linewidth=2, zorder=1)
+    for name, share in curves.items():
+        ax.plot(kept, share, label=name, **looks[name])
+    ax.set(xlim=(0, 1), xlabel="share of responses kept, largest first")
+    ax.set(ylim=(0, 1), ylabel="share of the map's magnitude")
+    ax.legend(loc="lower right")
+    return figure
+
+
+@style.house()
+def figure_similarity(matrices: Named, *, label: str, limits: tuple[float, float]) -> Figure:
+    """Draw how alike all pairs of filters are, title of network -> (K, K), less the diagonal."""
+    squares = style.require_each(matrices, ("K", "K"), "matrices")
+    figure, axes = style.grid(1, len(squares), cell=2.3, extra=0.8)
+    low, high = limits
+    for ax, (title, matrix) in zip(axes[0], squares.items(), strict=True):
+        blank = np.where(np.eye(len(matrix)), np.nan, matrix)
+        marks = ax.imshow(blank, style.MAGNITUDE, interpolation="nearest", vmin=low, vmax=high)
+        ends = [0, len(matrix) - 1]
+        ax.set(title=title, xlabel="filter", xticks=ends, yticks=ends)
+    axes[0, 0].set_ylabel("filter")
+    figure.colorbar(marks, ax=list(axes[0]), label=label, shrink=0.85, extend="max")
+    return figure
+
+
+@style.house()
+def figure_peak_overlap(table: pd.DataFrame) -> Figure:
+    """Draw what Eq. 2 sees of two peaks apart; columns smoothing, distance, squared_cosine."""
+    style.require_columns(table, "smoothing", "distance", "squared_cosine")
+    figure, (ax,) = style.panels(1, 4.6, 3)
+    for index, (name, rows) in enumerate(table.groupby("smoothing", sort=False)):
+        look = style.line(index) | dict(marker=style.MARKERS[index], label=name)
+        ax.plot(rows["distance"], rows["squared_cosine"], **look)
+    ax.set(xlabel="distance of the two peaks (responses)", ylabel="squared cosine", ylim=(0, 1.05))
+    ax.legend(title="size of $g_\\sigma$")
     return figure

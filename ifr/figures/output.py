@@ -18,59 +18,41 @@ LAYOUT: Look = dict(dpi=150, bbox_inches="tight", pad_inches=0.06)
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, *, alt: str) -> tuple[Path, Path]:
-    """Write a figure as PNG and PDF whose bytes depend on nothing but the figure.
-
-    Args:
-        figure: what to write.
-        folder: where; made if needed.
-        name: file name without ending.
-        alt: what the figure shows, for readers who cannot see it; kept in both files
-            (PNG text ``Description``, PDF ``Subject``).
-
-    Returns:
-        Paths of the PNG and the PDF.
-
-    Raises:
-        ValueError: for an empty ``alt`` or a name that is a path.
-    """
+    """Write PNG and PDF whose bytes depend on nothing but the figure; both keep ``alt``, what it
+    shows to readers who cannot see it (PNG text ``Description``, PDF ``Subject``)."""
     if not alt.strip():
         raise ValueError(f"alt of {name!r} is empty: say in a sentence what the figure shows")
     if not name or Path(name).name != name:
         raise ValueError(f"name must be a file name without a folder, got {name!r}")
     png, pdf = Path(folder, f"{name}.png"), Path(folder, f"{name}.pdf")
     # No dates and no program version: equal figures give equal files.
-    undated = {"Creator": None, "Producer": None, "CreationDate": None}
-    for path, metadata in (
-        (png, {"Description": alt, "Software": None}),
-        (pdf, undated | {"Title": name, "Subject": alt}),
-    ):
+    undated = {"Creator": None, "Producer": None, "CreationDate": None, "Title": name}
+    facts = {png: {"Description": alt, "Software": None}, pdf: undated | {"Subject": alt}}
+    for path, metadata in facts.items():
         with house(), written_whole(path) as partial:
             figure.savefig(partial, format=path.suffix[1:], metadata=metadata, **LAYOUT)
     return png, pdf
 
 
-def picture_html(png: str, alt: str, width: int) -> str:
-    """Return a base64 PNG as HTML with its text alternative, which JupyterLab drops from PNG."""
-    return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}" width="{width}">'
+def picture_html(png: bytes, alt: str, width: int) -> str:
+    """Return a PNG as HTML with its text alternative, which JupyterLab drops from PNG."""
+    data = base64.b64encode(png).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{width}">'
 
 
 def show_picture(png: bytes, alt: str, *, width: int) -> None:
     """Show a PNG in the notebook, ``width`` pixels wide, with its text alternative."""
     from IPython.display import display  # late: only notebooks have it at hand
 
-    page = picture_html(base64.b64encode(png).decode(), alt, width)
-    display({"text/html": page, "text/plain": alt}, raw=True)
+    display({"text/html": picture_html(png, alt, width), "text/plain": alt}, raw=True)
 
 
 def show_figure(figure: Figure, *, alt: str) -> None:
-    """Show a figure in the notebook, with its text alternative; nothing is written to disk.
-
-    A figure of pyplot is closed, so that the notebook does not show it again without the text.
-    """
+    """Show a figure in the notebook, with its text alternative; nothing is written to disk."""
     png = io.BytesIO()
     figure.savefig(png, format="png", **LAYOUT)
     show_picture(png.getvalue(), alt, width=min(SCREEN, int(figure.bbox.width)))
-    pyplot.close(figure)
+    pyplot.close(figure)  # lest the notebook show it again, without the text
 
 
 def as_pictures(images: ArrayLike) -> np.ndarray:

@@ -11,7 +11,6 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 from matplotlib.rcsetup import cycler
 from numpy.typing import ArrayLike
@@ -28,21 +27,21 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 OUTLINE = "#e8000b"  # the paper draws occluders in red
 Look = dict[str, Any]  # keyword arguments of a Matplotlib artist
+Named = Mapping[str, ArrayLike]  # a title, a part or a network -> an array
+Names = Sequence[str]
+Drawn = tuple[Figure, np.ndarray]  # with its axes
 OCCLUDER: Look = dict(edgecolor=OUTLINE, linewidth=1.5)
 
 
 @contextmanager
 def house() -> Iterator[None]:
     """Set the house style for what is drawn inside; also usable as a decorator, ``@house()``."""
-    larger, smaller = ("font.size", "axes.titlesize", "axes.labelsize"), ("xtick", "ytick")
     settings = {
         **seaborn.axes_style("ticks"),
         "font.family": "DejaVu Sans",  # ships with Matplotlib, so every machine draws the same
-        **dict.fromkeys(larger, 9),
-        **{f"{axis}.labelsize": 8 for axis in smaller},
-        "legend.fontsize": 8,
-        "legend.frameon": False,
-        **{f"axes.spines.{side}": False for side in ("top", "right")},
+        **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9),
+        **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 8),
+        **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
         "axes.prop_cycle": cycler(color=PALETTE),
         "figure.dpi": 100,
         "pdf.fonttype": 42,  # text stays text
@@ -51,39 +50,24 @@ def house() -> Iterator[None]:
         yield
 
 
-def plot(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of one plot, in inches, apart from pyplot so that it is not shown twice."""
-    figure, axes = panels(1, width, height)
-    return figure, axes[0]
-
-
-def panels(
-    columns: int, width: float, height: float, *, rows: int = 1, **sharing: Any
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure of plots row by row, in inches; ``sharing`` as in ``Figure.subplots``."""
+def panels(columns: int, width: float, height: float, *, rows: int = 1, **sharing: Any) -> Drawn:
+    """Return a figure of plots row by row, in inches, apart from pyplot, lest it show twice."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **sharing).flat)
+    return figure, figure.subplots(rows, columns, squeeze=False, **sharing).ravel()
 
 
-def grid(
-    rows: int, columns: int, *, cell: float, extra: float, share: bool = False
-) -> tuple[Figure, np.ndarray]:
-    """Return a figure of square panels of ``cell`` inches and its (rows, columns) array of axes.
-
-    ``extra`` inches of width and height are left for titles, labels and a colour bar.
-    """
+def grid(rows: int, columns: int, *, cell: float, extra: float, share: bool = False) -> Drawn:
+    """Return a figure of square panels of ``cell`` inches, with ``extra`` inches for the words."""
     figure = Figure(figsize=(columns * cell + extra, rows * cell + extra), layout="compressed")
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
 
 
-def gallery(
-    images: np.ndarray, titles: Sequence[str], *, columns: int, cell: float, extra: float
-) -> tuple[Figure, list[Axes]]:
+def gallery(images: np.ndarray, titles: Names, *, columns: int, cell: float, extra: float) -> Drawn:
     """Return a figure of images, row by row, and the axes of each; titles may be none."""
     columns = min(columns, len(images))
     figure, axes = grid(-(-len(images) // columns), columns, cell=cell, extra=extra)
     picture_row(axes.ravel(), images)
-    shown = list(axes.flat[: len(images)])
+    shown = axes.ravel()[: len(images)]
     for ax, title in zip(shown, titles, strict=True) if len(titles) else ():
         ax.set_title(title)
     return figure, shown
@@ -98,10 +82,7 @@ def picture_row(axes: Sequence[Axes] | np.ndarray, images: Sequence | np.ndarray
 
 
 def picture(ax: Axes, image: np.ndarray, *, grey: bool = False) -> None:
-    """Show an (H, W, 3) uint8 image so that data coordinates are its continuous pixels.
-
-    ``grey`` draws it pale, as the ground of coloured marks.
-    """
+    """Show an (H, W, 3) uint8 image in continuous pixels; ``grey`` is pale, a ground of marks."""
     height, width = image.shape[:2]
     if grey:
         # Rec. 601 luma, lifted towards white so that dark marks stay visible.
@@ -119,9 +100,9 @@ def pixel_axes(ax: Axes, size: int) -> None:
     ax.label_outer()
 
 
-def outline_box(ax: Axes, box: Sequence[float]) -> None:
+def outline_box(ax: Axes, box: ArrayLike) -> None:
     """Outline an occluder: x, y, width, height in pixels."""
-    x, y, width, height = box
+    x, y, width, height = np.asarray(box, float)
     ax.add_patch(Rectangle((x, y), width, height, fill=False, **OCCLUDER))
 
 
@@ -133,20 +114,16 @@ def line(index: int) -> Look:
 def intervals(
     ax: Axes, table: ArrayLike, at: ArrayLike | None = None, *, across: bool = False, **look: Any
 ) -> None:
-    """Draw (P, 3) value, low, high (NaN: no interval) at places 0 to P - 1 of one axis, or ``at``.
-
-    ``across`` draws values along x and places along y; ``look`` as in ``Axes.errorbar``.
-    """
+    """Draw (P, 3) value, low, high (NaN: no interval) at 0, 1, ... or ``at``, along y or across."""
     value, low, high = np.asarray(table, float).T
     places = np.arange(len(value)) if at is None else at
     ends = np.nan_to_num(np.clip([value - low, high - value], 0, None))
-    points: Look = dict(x=places, y=value, yerr=ends)
-    if across:
-        points = dict(x=value, y=places, xerr=ends)
+    axes = ("x", "y", "xerr") if across else ("y", "x", "yerr")
+    points: Look = dict(zip(axes, (value, places, ends), strict=True))
     ax.errorbar(**(points | dict(markersize=5, capsize=2.5, elinewidth=1.2, fmt="o") | look))
 
 
-def name_rows(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
+def name_rows(figure: Figure, ax: Axes, names: Names) -> None:
     """Name the rows of a plot from the top, with a faint grid to read values by, and a legend."""
     ax.set_yticks(np.arange(len(names)), names)
     ax.invert_yaxis()
@@ -154,56 +131,43 @@ def name_rows(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
     legend_below(figure, ax)
 
 
-def legend_below(figure: Figure, ax: Axes) -> Legend:
+def legend_below(figure: Figure, ax: Axes, **look: Any) -> None:
     """Put the legend of one axes below the whole figure."""
     handles, names = ax.get_legend_handles_labels()
-    return figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), **look)
 
 
 def require(array: ArrayLike, shape: Sequence[int | str], name: str) -> np.ndarray:
     """Return an array of that shape: for each axis a size, or a letter for any size."""
     array = np.asarray(array)
-    if array.ndim != len(shape) or any(
-        isinstance(want, int) and want != got for want, got in zip(shape, array.shape, strict=True)
-    ):
-        raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
+    sizes = zip(shape, array.shape, strict=False)
+    fits = all(isinstance(want, str) or want == got for want, got in sizes)
+    if array.ndim != len(shape) or not fits:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
     return array
 
 
-def require_image(image: ArrayLike, name: str, *, several: str = "") -> np.ndarray:
-    """Return an (H, W, 3) uint8 image; with a letter, as many images as that axis is long."""
-    image = require(image, (*several, "H", "W", 3), name)
-    if image.dtype != np.uint8:
-        raise ValueError(f"{name} must be uint8 RGB in 0..255, got {image.dtype}")
-    return image
+def require_images(images: ArrayLike, name: str, axes: str = "NHW") -> np.ndarray:
+    """Return (N, H, W, 3) uint8 images, or those of other axes."""
+    images = require(images, (*axes, 3), name)
+    if images.dtype != np.uint8:
+        raise ValueError(f"{name} must be uint8 RGB in 0..255, got {images.dtype}")
+    return images
 
 
-def require_images(images: ArrayLike, name: str) -> np.ndarray:
-    """Return (N, H, W, 3) uint8 images."""
-    return require_image(images, name, several="N")
-
-
-def require_some(entries: Mapping, name: str) -> None:
-    """Raise a ValueError for an empty mapping."""
-    if not entries:
-        raise ValueError(f"{name} must name at least one entry, got none")
-
-
-def require_each(
-    arrays: Mapping[str, ArrayLike], shape: Sequence[int | str], name: str
-) -> dict[str, np.ndarray]:
+def require_each(arrays: Named, shape: Sequence[int | str], name: str) -> dict[str, np.ndarray]:
     """Return named arrays, at least one, each of that shape."""
-    require_some(arrays, name)
+    require_same_keys(**{name: arrays})
     return {key: require(array, shape, f"{name}[{key!r}]") for key, array in arrays.items()}
 
 
 def require_columns(table: pd.DataFrame, *columns: str, name: str = "table") -> None:
     """Raise a ValueError unless a DataFrame has these columns and at least one row."""
     if not set(columns) <= set(table.columns) or not len(table):
-        raise ValueError(
-            f"{name} must have rows and the columns {', '.join(columns)}; "
-            f"got {len(table)} rows and the columns {', '.join(map(str, table.columns))}"
-        )
+        wanted, given = ", ".join(columns), ", ".join(map(str, table.columns))
+        rows = f"got {len(table)} rows and the columns {given}"
+        raise ValueError(f"{name} must have rows and the columns {wanted}; {rows}")
 
 
 def require_same_keys(**mappings: Mapping) -> None:
@@ -211,4 +175,4 @@ def require_same_keys(**mappings: Mapping) -> None:
     first, *others = mappings.values()
     if not first or any(set(first) != set(other) for other in others):
         keys = " and ".join(str(list(mapping)) for mapping in mappings.values())
-        raise ValueError(f"{' and '.join(mappings)} must have the same, non-empty keys, got {keys}")
+        raise ValueError(f"{' and '.join(mappings)} must name entries, each the same, got {keys}")

@@ -17,24 +17,17 @@ Box = tuple[float, float, float, float]
 def feature_difference(
     clean: np.ndarray, occluded: np.ndarray, *, normalise: bool = True
 ) -> np.ndarray:
-    """Return |f(I) - f(Î)| of each image and element, (N, K); its mean over images is Figure 6.
+    """Return |f(I) - f(Î)| of (N, K) features, (N, K); its mean over images is Figure 6.
 
-    Args:
-        clean: (N, K) features.
-        occluded: (N, K) features of the same faces, occluded.
-        normalise: L2-normalise each feature first, as the released code does; the paper does not
-            say, and features of unlike networks could not be compared otherwise.
-
-    Raises:
-        ValueError: if the shapes differ.
+    Each feature is first scaled to length 1, as in the released code; the paper does not say, and
+    features of unlike networks could not be compared otherwise. ``normalise=False`` leaves it.
 
     >>> feature_difference(np.array([[3.0, 4.0]]), np.array([[3.0, 0.0]]))
     array([[0.4, 0.8]])
     """
     if clean.shape != occluded.shape or clean.ndim != 2:
-        raise ValueError(
-            f"features must be two (N, K) arrays, got {clean.shape} and {occluded.shape}"
-        )
+        shapes = f"{clean.shape} and {occluded.shape}"
+        raise ValueError(f"features must be two (N, K) arrays, got {shapes}")
     if normalise:
         clean, occluded = normalised(clean), normalised(occluded)
     return np.abs(clean - occluded)
@@ -71,23 +64,14 @@ def occluder_proximity_correlation(
     permutations: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return how strongly larger differences lie nearer the occluder (C21).
+    """Return how strongly larger differences (K,) lie nearer the occluder (C21), and its p-value.
 
-    Args:
-        difference: (K,) mean feature difference.
-        locations: (K, 2) average locations; filters with NaN do not count.
-        box: the occluder in the frontal frame.
-        permutations: of the filters, behind the p-value.
-        seed: of the named stream.
-
-    Returns:
-        Spearman's rank correlation of difference with the negative distance, 1 when the nearest
-        change most; and the share of permutations with a correlation at least as high.
+    The former is Spearman's correlation with the negative distance of average locations (K, 2),
+    without NaN, to the box; the latter the share of permutations of filters at least as high.
     """
-    known = ~np.isnan(locations).any(axis=1)
+    known, nearness = _nearness(locations, box)
     if known.sum() < 3:
         return 0.0, 1.0
-    nearness = _centred_ranks(-distance_to_box(locations[known], box))
     test = permutation_test(
         (_centred_ranks(difference[known]),),
         lambda ranks, axis: _correlation(ranks, nearness),
@@ -103,13 +87,15 @@ def occluder_proximity_correlation(
 def resampled_proximity_correlation(
     differences: np.ndarray, locations: np.ndarray, box: Box
 ) -> np.ndarray:
-    """Return the correlation of :func:`occluder_proximity_correlation` for each resample, (B,).
-
-    ``differences`` are (B, K) mean feature differences, the rest is as there.
-    """
-    known = ~np.isnan(locations).any(axis=1)
-    nearness = _centred_ranks(-distance_to_box(locations[known], box))
+    """Return the correlation of :func:`occluder_proximity_correlation` for each of (B, K), (B,)."""
+    known, nearness = _nearness(locations, box)
     return _correlation(_centred_ranks(differences[:, known]), nearness)
+
+
+def _nearness(locations: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of (K, 2) locations are known, and the centred ranks of those by nearness."""
+    known = ~np.isnan(locations).any(axis=1)
+    return known, _centred_ranks(-distance_to_box(locations[known], box))
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
@@ -125,10 +111,8 @@ def _correlation(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def covered_filters(peaks: Peaks, pairs: OccludedPairs) -> tuple[np.ndarray, np.ndarray]:
-    """Return which peaks of the clean faces the occluder will cover, and which not (C24).
-
-    Both are (N, 2K) bool, positive beside negative peaks; those without a place are in neither.
-    """
+    """Return which peaks of clean faces the occluder will cover, and which not (C24): (N, 2K) bool,
+    positive beside negative peaks; those without a place are in neither."""
     mesh = FaceMesh.frontal(CROP_SIZE)
     landmarks = center_crop_points(np.asarray(pairs.clean.landmarks, np.float64)).numpy()
     covered, uncovered = [], []

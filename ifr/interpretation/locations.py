@@ -16,17 +16,11 @@ from ifr.landmarks import CROP_SIZE
 def average_locations(
     locations: np.ndarray, weights: np.ndarray, *, scatter: str = "deviation"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each filter's weighted mean peak location and its scatter over images (Fig. 5).
+    """Return each filter's mean peak location (K, 2) and scatter (K,) over images (Fig. 5), pixels.
 
-    Args:
-        locations: (N, K, 2), NaN where there is none.
-        weights: (N, K) magnitudes of the peaks.
-        scatter: ``"deviation"``: square root of the weighted mean squared distance to the mean,
-            the paper's standard deviation. ``"distance"``: the weighted mean distance, what the
-            released code calls std.
-
-    Returns:
-        (K, 2) pixels and (K,) pixels; NaN for a filter that never answers.
+    Peaks (N, K, 2), NaN where there is none, count by their magnitudes (N, K); a filter that never
+    answers gets NaN. The scatter is the paper's standard deviation; the released code calls the
+    mean distance so: pass ``"distance"`` to match.
     """
     if scatter not in ("deviation", "distance"):
         raise ValueError(f"scatter must be deviation or distance, got {scatter!r}")
@@ -37,18 +31,14 @@ def average_locations(
     places = np.nan_to_num(locations)
     mean = (share[..., None] * places).sum(axis=0)
     distance = np.linalg.norm(places - mean, axis=-1)
-    if scatter == "distance":
-        around = (share * distance).sum(axis=0)
-    else:
-        around = np.sqrt((share * distance**2).sum(axis=0))
+    power = 1 if scatter == "distance" else 2
+    around = (share * distance**power).sum(axis=0) ** (1 / power)
     silent = total <= 0
     return np.where(silent[:, None], np.nan, mean), np.where(silent, np.nan, around)
 
 
 def spreadness(locations: np.ndarray) -> float:
-    """Return d̄: the mean distance of average locations to their mean, pixels (Sec. 4.2).
-
-    Filters with NaN in ``locations`` (K, 2) do not count.
+    """Return d̄: the mean distance of average locations (K, 2), but NaN, to their mean (Sec. 4.2).
 
     >>> spreadness(np.array([[0.0, 0.0], [6.0, 8.0]]))
     5.0
@@ -68,12 +58,8 @@ def centre_distance(locations: np.ndarray) -> float:
 
 
 def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, Any]:
-    """Return average locations, their scatter and d̄ of each sign, and the means of both signs.
-
-    Returns:
-        For each sign ``<sign>_location`` (K, 2), ``<sign>_scatter`` (K,), ``<sign>_dbar`` and
-        ``<sign>_mean_scatter``; of both ``dbar`` and ``mean_scatter``. All in pixels.
-    """
+    """Return for each sign ``<sign>_location`` (K, 2), ``<sign>_scatter`` (K,), ``<sign>_dbar`` and
+    ``<sign>_mean_scatter``, and the means of both signs, ``dbar`` and ``mean_scatter``; pixels."""
     result: dict[str, Any] = {}
     for sign in SIGNS:
         mean, around = average_locations(*peaks.of(sign), scatter=scatter)
@@ -88,11 +74,8 @@ def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, An
 def bootstrap_peaks(
     peaks: Peaks, identity: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return dbar, mean_scatter and centre_distance for resampled identities, (resamples,) each.
-
-    Sums over images are kept for each identity, so a resample is a weighted sum. Both signs are
-    averaged.
-    """
+    """Return dbar, mean_scatter and centre_distance, means of both signs, for resampled identities,
+    (resamples,) each. Sums are kept for each identity, so a resample is a weighted sum."""
     people = int(identity.max()) + 1
     counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
     total = {name: np.zeros(resamples) for name in ("dbar", "mean_scatter", "centre_distance")}
@@ -124,10 +107,7 @@ def strongest_locations(peaks: Peaks) -> np.ndarray:
 
 
 def steady_filters(peaks: Peaks, count: int) -> np.ndarray:
-    """Return ``count`` filters that keep to their place, far apart, ordered from top to bottom.
-
-    Place and scatter are those of the sign in which a filter answers more strongly.
-    """
+    """Return ``count`` filters whose stronger sign keeps to its place, as :func:`pick_filters`."""
     return pick_filters(*_of_stronger_sign(peaks), count)
 
 
@@ -143,15 +123,10 @@ def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.ndarray:
-    """Return ``count`` filters of small scatter, far apart, ordered from top to bottom.
+    """Return at most ``count`` filters of small scatter (K,), far apart, from top to bottom.
 
     Of the half with the smaller scatter the steadiest is taken first, then again and again the one
-    farthest from those taken.
-
-    Args:
-        locations: (K, 2) average locations; NaN is never taken.
-        scatter: (K,) pixels.
-        count: how many; fewer if there are not as many.
+    farthest from those taken; never one whose location is NaN.
     """
     steady = np.flatnonzero(scatter <= np.nanmedian(scatter))
     steady = steady[np.argsort(scatter[steady], kind="stable")]
@@ -165,16 +140,10 @@ def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.n
 def consistency(
     locations: np.ndarray, weights: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float]:
-    """Return how far a filter's place moves between groups, and within them (C23).
+    """Return how far a filter's place moves between groups (N,) of images, and within them (C23).
 
-    Args:
-        locations: (N, K, 2) peaks in the frontal frame.
-        weights: (N, K).
-        groups: (N,) group of each image: its identity, or its yaw bin.
-
-    Returns:
-        The mean over filters of the distance between a group's average location and the filter's,
-        and of the weighted scatter around the group's, pixels.
+    Means over filters, in pixels: the distance of a group's average location to the filter's, and
+    the weighted scatter around the group's. A group may be an identity or a yaw bin.
     """
     overall, _ = average_locations(locations, weights)
     between, within = [], []
@@ -188,10 +157,8 @@ def consistency(
 def resampled_consistency(
     peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
-    """Return how far places move between groups of faces, pixels, and for resampled people (C23).
-
-    The mean of :func:`consistency` over both signs, and the same (resamples,) times.
-    """
+    """Return how far places move between groups (C23), as :func:`consistency`, the mean of both
+    signs; and the same of resampled people, (resamples,)."""
 
     def between(counts: np.ndarray) -> float:
         weighted = ((places, weights * counts[identity, None]) for places, weights in both)

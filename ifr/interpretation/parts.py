@@ -18,16 +18,9 @@ def part_filters(
 ) -> dict[str, np.ndarray]:
     """Return the filters of eyes, mouth and nose by where they look on average (Sec. 4.4).
 
-    A filter belongs to a part when its average location lies in the box of the part's frontal
-    landmarks, widened by ``margin``; where boxes overlap, to the part whose centre is nearer.
-
-    Args:
-        locations: (K, 2) average locations in the frontal frame.
-        mesh: the frontal mesh of that frame.
-        margin: pixels.
-
-    Returns:
-        Part name -> indices of its filters; possibly empty.
+    A filter belongs to a part when its average location (K, 2) lies in the box of the part's
+    frontal landmarks, widened by ``margin``; where boxes overlap, to the part with the nearer
+    centre. Part name -> indices of its filters, possibly none.
     """
     distance = np.full((len(PARTS), len(locations)), np.inf)
     for row, boxes in enumerate(PARTS.values()):
@@ -44,19 +37,10 @@ def part_filters(
 def part_retrieval(
     features: np.ndarray, identity: np.ndarray, filters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Retrieve by the elements of one part alone (Sec. 4.4).
+    """Retrieve by some elements of the features (N, K) alone, those of one part (Sec. 4.4).
 
-    Args:
-        features: (N, K), two images of each person.
-        identity: (N,).
-        filters: indices of the part's filters; all others are masked out.
-
-    Returns:
-        hits (N,) float, whether the nearest other image is of the same person; and order
-        (N, N - 1), the other images from the most alike down.
-
-    Raises:
-        ValueError: if the part has no filter.
+    Return hits (N,), 1 where the nearest other image is of the same person, and the order of the
+    other images, (N, N - 1), from the most alike down.
     """
     if len(filters) == 0:
         raise ValueError("the part has no filter: no average location lies on it")
@@ -78,10 +62,9 @@ def retrieval_pairs(identity: np.ndarray, people: int, rng: np.random.Generator)
 def retrieval_rate(
     features: np.ndarray, identity: np.ndarray, filters: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, float, float]:
-    """Return rank-1 by some filters alone with its 95 % interval over people drawn anew (Sec. 4.4).
+    """Return rank-1 by some filters alone and its 95 % interval, percent; NaN without filters.
 
-    The people of the queries are drawn anew, the images searched stay. In percent: the rate and
-    both ends of the interval; NaN when there are no filters.
+    For the interval people are drawn anew as queries; the images searched stay (Sec. 4.4).
     """
     if len(filters) == 0:
         return (float("nan"),) * 3
@@ -101,8 +84,6 @@ def random_filters_rate(
     """Return the mean rank-1 in percent of ``count`` filters drawn at random, NaN for none."""
     if count == 0:
         return float("nan")
-    rates = [
-        part_retrieval(features, identity, rng.choice(features.shape[1], count, replace=False))[0]
-        for _ in range(draws)
-    ]
+    drawn = (rng.choice(features.shape[1], count, replace=False) for _ in range(draws))
+    rates = [part_retrieval(features, identity, filters)[0] for filters in drawn]
     return 100 * float(np.mean(rates))

@@ -24,19 +24,11 @@ BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 
 
 @dataclass(frozen=True, eq=False)
 class Peaks:
-    """The highest and lowest response of every map, in the frontal frame.
+    """The highest and lowest response of every map, in the frontal frame."""
 
-    Attributes:
-        positive: (N, K, 2) places of the highest responses; NaN where a peak cannot be placed.
-        negative: the same of the lowest.
-        positive_weight: (N, K) magnitude of the highest response; 0 where none is positive or its
-            place is NaN.
-        negative_weight: the same of the lowest.
-    """
-
-    positive: np.ndarray
+    positive: np.ndarray  # (N, K, 2) places of the highest; NaN where a peak cannot be placed
     negative: np.ndarray
-    positive_weight: np.ndarray
+    positive_weight: np.ndarray  # (N, K) magnitudes; 0 where none is positive or its place is NaN
     negative_weight: np.ndarray
 
     def of(self, sign: str) -> tuple[np.ndarray, np.ndarray]:
@@ -59,24 +51,16 @@ class Peaks:
 def peak_locations(
     response: np.ndarray, landmarks: np.ndarray, mesh: FaceMesh, *, place: str = "centre"
 ) -> Peaks:
-    """Find the peaks of LMF(ψ) and warp them to the frontal face (Sec. 4.2).
+    """Find the peaks of LMF(ψ), (N, K, h, w), and warp them to the frontal face (Sec. 4.2).
 
-    Args:
-        response: (N, K, h, w), after LMF; of equal responses the first counts.
-        landmarks: (N, 68, 2) pixels of the square that the maps cover.
-        mesh: the frontal mesh of a square of that size.
-        place: ``"centre"`` of the cell that answers most. The released code takes its upper left
-            corner, index × 4; pass ``"corner"`` to match.
-
-    Raises:
-        ValueError: for shapes that do not fit, or responses that are not finite.
+    The maps cover the square of the mesh, of which landmarks (N, 68, 2) are pixels; of equal
+    responses the first counts. We place a peak at the centre of its cell; the released code takes
+    the upper left corner, index × 4: pass ``place="corner"`` to match.
     """
     response = np.asarray(response, np.float32)
     if response.ndim != 4 or len(response) != len(landmarks):
-        raise ValueError(
-            f"response must be (N, K, h, w) with landmarks of the same N faces, got "
-            f"{response.shape} and {np.shape(landmarks)}"
-        )
+        shapes = f"{response.shape} and {np.shape(landmarks)}"
+        raise ValueError(f"response (N, K, h, w) needs landmarks of the same N faces, got {shapes}")
     if not np.isfinite(response).all():
         raise ValueError("response holds values that are not finite")
     if place not in ("centre", "corner"):
@@ -104,14 +88,11 @@ def network_peaks(
     rate: float | None = None,
     box: tuple[float, float, float, float] | None = None,
 ) -> Peaks:
-    """Return the peaks of every filter of a network on faces.
+    """Return the peaks of every filter of a network, in evaluation mode, for inputs of that size.
 
-    Args:
-        model: in evaluation mode.
-        size: side of the network input in pixels.
-        rate: LMF rate; the network's own if None. Peaks do not depend on it, except that a filter
-            may keep no response of one sign.
-        box: x, y, width, height in the frontal crop, blackened on every face first (Sec. 3.3).
+    ``rate`` of LMF is the network's own if None; peaks do not depend on it, except that a filter
+    may keep no response of one sign. ``box`` (x, y, width, height in the frontal crop) is blackened
+    on every face first (Sec. 3.3).
     """
     if faces.landmarks is None:
         raise UserError(f"{faces.name} has no landmarks, by which peaks are placed: add them")
@@ -134,15 +115,8 @@ def network_peaks(
 
 
 def peak_share(response: np.ndarray, keep: int) -> np.ndarray:
-    """Return the share of each map's magnitude in its ``keep`` largest responses (C05).
-
-    Args:
-        response: (N, K, h, w) before LMF.
-        keep: how many, 24 of 576 in the paper.
-
-    Returns:
-        (N, K); NaN for an all-zero map.
-    """
+    """Return the share (N, K) of the magnitude of maps (N, K, h, w) before LMF in their ``keep``
+    largest responses, 24 of 576 in the paper (C05); NaN for an all-zero map."""
     magnitude = np.abs(response.reshape(*response.shape[:2], -1))
     largest = np.partition(magnitude, -keep, axis=-1)[..., -keep:].sum(axis=-1)
     total = magnitude.sum(axis=-1)
@@ -150,10 +124,8 @@ def peak_share(response: np.ndarray, keep: int) -> np.ndarray:
 
 
 def map_scatter(response: np.ndarray) -> np.ndarray:
-    """Return how far the magnitude of each map (N, K, h, w) lies from its own centre, pixels.
-
-    The root of the magnitude-weighted mean squared distance, (N, K); NaN for an all-zero map.
-    """
+    """Return how far the magnitude of each map (N, K, h, w) lies from its own centre: the root of
+    its weighted mean squared distance, pixels, (N, K); NaN for an all-zero map."""
     y, x = ((np.arange(size) + 0.5) * (CROP_SIZE / size) for size in response.shape[2:])
     magnitude = np.abs(response)
     total = magnitude.sum(axis=(2, 3))

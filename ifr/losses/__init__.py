@@ -10,13 +10,7 @@ from ifr.losses.feature import (
     feature_selection_mask,
     masked_identity_loss,
 )
-from ifr.losses.smoothing import (
-    PAPER_SIGMA,
-    RELEASED_KERNEL,
-    GaussianSmoothing,
-    gaussian_kernel1d,
-    gaussian_matrix,
-)
+from ifr.losses.smoothing import PAPER_SIGMA, RELEASED_KERNEL, gaussian_matrix
 from ifr.losses.spatial import (
     FORMS,
     filter_cosines,
@@ -24,20 +18,3 @@ from ifr.losses.spatial import (
     response_cosines,
     response_diversity,
 )
-
-__all__ = [
-    "FORMS",
-    "PAPER_KEEP",
-    "PAPER_SIGMA",
-    "RELEASED_KERNEL",
-    "GaussianSmoothing",
-    "feature_activation_diversity",
-    "feature_selection_mask",
-    "filter_cosines",
-    "filter_diversity",
-    "gaussian_kernel1d",
-    "gaussian_matrix",
-    "masked_identity_loss",
-    "response_cosines",
-    "response_diversity",
-]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ifr.common.errors import UserError
@@ -12,34 +13,28 @@ PAPER_KEEP = 260  # Sec. 4.1, of K = 320
 
 
 def feature_selection_mask(
-    clean: torch.Tensor,
-    occluded: torch.Tensor,
+    clean: Tensor,
+    occluded: Tensor,
     keep: int = PAPER_KEEP,
     *,
     threshold: float | None = None,
-    all_reduce_mean: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> torch.Tensor:
-    """Return the feature selection mask τ of a batch that shares one occlusion (Sec. 3.2, 3.3).
+    all_reduce_mean: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return τ, (K,) bool, of the features of faces that share one occlusion (Sec. 3.2, 3.3).
+
+    It selects the ``keep`` elements (t as a count) with the smallest mean |f_i(I_n) - f_i(Î_n)|, of
+    equal ones the first; or, with ``threshold`` (t as a value), those whose mean is below it.
 
     Args:
-        clean: (N, K) features f(I_n).
-        occluded: (N, K) features f(Î_n) of the same faces, occluded.
-        keep: t as a count: the ``keep`` elements with the smallest mean |f_i(I_n) - f_i(Î_n)|; of
-            equal ones the first.
-        threshold: t as a value, instead of ``keep``: the elements whose mean is below it.
         all_reduce_mean: averages the (K,) means of this part of a batch over all its parts, where
             several processes share a batch, so that each selects the same elements.
-
-    Returns:
-        (K,) bool, without gradient.
 
     >>> clean, occluded = torch.zeros(1, 3), torch.tensor([[0.5, -2.0, 1.0]])
     >>> feature_selection_mask(clean, occluded, keep=2)
     tensor([ True, False,  True])
     """
-    _check_features(clean, occluded)
     with torch.no_grad():
-        difference = (widened(clean) - widened(occluded)).abs().mean(dim=0)  # (K,)
+        difference = _difference(clean, occluded).mean(dim=0)  # (K,)
         if all_reduce_mean is not None:
             difference = all_reduce_mean(difference)
         if threshold is not None:
@@ -50,72 +45,54 @@ def feature_selection_mask(
                 f"the paper keeps 260 of 320, here {round(260 / 320 * len(difference))}"
             )
         order = difference.argsort(stable=True)  # topk would break ties as it likes
-        mask = torch.zeros_like(difference, dtype=torch.bool)
-        mask[order[:keep]] = True
-        return mask
+        return torch.zeros_like(difference, dtype=torch.bool).index_fill_(0, order[:keep], True)
 
 
 def feature_activation_diversity(
-    clean: torch.Tensor, occluded: torch.Tensor, mask: torch.Tensor, *, reduction: str = "mean"
-) -> torch.Tensor:
-    """Return the FAD loss (Eq. 4): Σ_i |τ_i (f_i(I) - f_i(Î))|.
+    clean: Tensor, occluded: Tensor, mask: Tensor, *, reduction: str = "mean"
+) -> Tensor:
+    """Return the FAD loss (Eq. 4): Σ_i |τ_i (f_i(I) - f_i(Î))|, with τ (K,) or (N, K).
 
-    Args:
-        clean: (N, K) features f(I).
-        occluded: (N, K) features f(Î).
-        mask: (K,) or (N, K) bool, τ; see :func:`feature_selection_mask`.
-        reduction: over the pairs: ``"mean"``, ``"sum"``, or ``"none"`` for (N,).
-
-    The released code sums the batch mean of each selected element; a sum of means is the mean of
-    sums, so ``"mean"`` is both the paper's form and the released one.
+    Over the pairs it is reduced by ``"mean"``, ``"sum"``, or ``"none"`` for (N,). The released code
+    sums the batch mean of each selected element; a sum of means is the mean of sums, so ``"mean"``
+    is both the paper's form and the released one.
 
     >>> clean, occluded = torch.zeros(1, 3), torch.tensor([[0.5, -2.0, 1.0]])
     >>> feature_activation_diversity(clean, occluded, torch.tensor([True, False, True]))
     tensor(1.5000)
     """
-    _check_features(clean, occluded)
+    difference = _difference(clean, occluded)
     _check_mask(mask, clean)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    difference = (widened(clean) - widened(occluded)).abs()
     each = torch.where(mask, difference, 0).sum(dim=1)  # (N,)
     return each if reduction == "none" else getattr(each, reduction)()
 
 
 def masked_identity_loss(
-    classifier: Callable[[torch.Tensor], torch.Tensor],
-    features: torch.Tensor,
-    mask: torch.Tensor,
-    labels: torch.Tensor,
-) -> torch.Tensor:
+    classifier: Callable[[Tensor], Tensor], features: Tensor, mask: Tensor, labels: Tensor
+) -> Tensor:
     """Return the identity loss of the occluded branch (Eq. 5): -log P_c(τ ⊙ f(Î)), batch mean.
 
-    Args:
-        classifier: (N, K) to logits (N, classes); the one of the clean branch, shared.
-        features: (N, K) features f(Î).
-        mask: (K,) or (N, K) bool, τ; the classifier sees 0 where it is False.
-        labels: (N,) identities.
+    The classifier, (N, K) to logits, is the clean branch's; it sees 0 where τ is False.
     """
     _check_mask(mask, features)
     return F.cross_entropy(widened(classifier(torch.where(mask, features, 0))), labels)
 
 
-def _check_features(clean: torch.Tensor, occluded: torch.Tensor) -> None:
+def _difference(clean: Tensor, occluded: Tensor) -> Tensor:
+    """Return |f(I) - f(Î)|, (N, K), of two batches that fit."""
     check_floating("clean", clean, "(N, K)")
     check_floating("occluded", occluded, "(N, K)")
     if clean.shape != occluded.shape or 0 in clean.shape:
-        raise ValueError(
-            "clean and occluded must be two (N, K) batches of the same faces, got shapes "
-            f"{tuple(clean.shape)} and {tuple(occluded.shape)}"
-        )
+        got = f"{tuple(clean.shape)} and {tuple(occluded.shape)}"
+        raise ValueError(f"clean and occluded must be (N, K) of the same faces, got {got}")
+    return (widened(clean) - widened(occluded)).abs()
 
 
-def _check_mask(mask: torch.Tensor, features: torch.Tensor) -> None:
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a bool tensor, got {kind}; use feature_selection_mask")
+def _check_mask(mask: Tensor, features: Tensor) -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be a bool tensor, got {mask.dtype}; use feature_selection_mask")
     if mask.shape not in (features.shape[1:], features.shape):
-        raise ValueError(
-            f"mask must be (K,) or (N, K) for features {tuple(features.shape)}, got shape "
-            f"{tuple(mask.shape)}"
-        )
+        wanted, got = f"(K,) or (N, K) for features {tuple(features.shape)}", tuple(mask.shape)
+        raise ValueError(f"mask must be {wanted}, got shape {got}")

@@ -1,30 +1,26 @@
 """Spatial activation diversity (SAD): the filter loss of Eq. 1, the response loss of Eq. 2."""
 
 import torch
+from torch import Tensor
 
 from ifr.common.errors import UserError
 from ifr.common.tensors import check_floating, widened, without_autocast
 from ifr.losses.cosines import cosine_matrix, sum_of_squared_cosines, unit_rows, without_diagonal
-from ifr.losses.fast import fast_sum_of_squared_cosines
+from ifr.losses.fast import SumOfSquaredCosines
 from ifr.losses.smoothing import PAPER_SIGMA, RELEASED_KERNEL, smooth
 
 FORMS = ("paper", "released")
 
 
-def filter_diversity(weight: torch.Tensor, form: str = "paper") -> torch.Tensor:
-    """Return the SAD filter loss (Eq. 1): how alike the filters are, 0 when they are orthogonal.
+def filter_diversity(weight: Tensor, form: str = "paper") -> Tensor:
+    """Return the SAD filter loss (Eq. 1) of F, (K, C, kh, kw): 0 when the filters are orthogonal.
 
-    Args:
-        weight: (K, C, kh, kw), the filters F of Ψ; F_i^p is the column of C weights at place p.
-        form: ``"paper"``: Σ_{i≠j} |Σ_p cos(F_i^p, F_j^p)|, between filters.
-            ``"released"``: squared cosines between the kh·kw columns inside one filter, mean over
-            their pairs and over the filters.
+    Σ_{i≠j} |Σ_p cos(F_i^p, F_j^p)|; F_i^p is the column of C weights at place p. A column of zeros
+    contributes 0 and gets no gradient.
 
-    Returns:
-        A scalar; an all-zero column contributes 0 and gets no gradient.
-
-    The paper compares different filters; the released code never compares two filters; pass
-    ``form="released"`` to match it.
+    The paper compares different filters; the released code compares the kh·kw columns inside each
+    filter, by the mean of their squared cosines, and never two filters; pass ``form="released"`` to
+    match it.
 
     >>> filter_diversity(torch.ones(4, 5, 3, 3))  # 9 places · 4 · 3 ordered pairs, all alike
     tensor(108.)
@@ -37,46 +33,40 @@ def filter_diversity(weight: torch.Tensor, form: str = "paper") -> torch.Tensor:
         columns = _unit_columns(weight)  # (K, P, C)
         filters, places = columns.shape[:2]
         if places < 2:
-            raise ValueError("form 'released' compares the places of a filter: 1×1 filters have 1")
+            raise UserError("form 'released' compares the places of a filter: 1×1 filters have 1")
         gram = columns @ columns.transpose(1, 2)  # (K, P, P)
         return without_diagonal(gram).square().sum() / (filters * places * (places - 1))
 
 
-def filter_cosines(weight: torch.Tensor) -> torch.Tensor:
+def filter_cosines(weight: Tensor) -> Tensor:
     """Return Σ_p cos(F_i^p, F_j^p) of Eq. 1 for filters (K, C, kh, kw), as a (K, K) matrix."""
     with without_autocast(weight):
         rows = _unit_columns(weight).flatten(1)  # (K, P*C): the sum over p is one inner product
         return rows @ rows.T
 
 
-def _unit_columns(weight: torch.Tensor) -> torch.Tensor:
+def _unit_columns(weight: Tensor) -> Tensor:
     return unit_rows(widened(weight).flatten(2).transpose(1, 2))  # F_i^p, (K, P, C)
 
 
 def response_diversity(
-    response: torch.Tensor,
+    response: Tensor,
     sigma: float = PAPER_SIGMA,
     form: str = "paper",
     *,
     kernel_size: int = RELEASED_KERNEL,
     fast: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Return the SAD response loss (Eq. 2): how much the filters answer at the same places.
 
-    Σ_{i≠j} cos²(ψ'_i, ψ'_j) with ψ' = g_σ * ψ, averaged over the batch. LMF is the caller's: pass
-    ``large_magnitude_filter(response)`` for ψ' = g_σ * LMF(ψ) of Sec. 3.1.
+    Σ_{i≠j} cos²(ψ'_i, ψ'_j) with ψ' = g_σ * ψ of ψ (N, K, H, W), averaged over the batch. LMF is
+    the caller's: pass ``large_magnitude_filter(response)`` for ψ' = g_σ * LMF(ψ) of Sec. 3.1. A map
+    of zeros contributes 0 and gets no gradient (the released code gives NaN).
 
-    Args:
-        response: (N, K, H, W).
-        sigma: of the Gaussian g_σ, in responses; 0 smooths nothing.
-        form: ``"paper"``: the sum over the K(K-1) ordered pairs. ``"released"``: the mean over the
-            K(K-1)/2 pairs, the paper's figure divided by K(K-1).
-        kernel_size: odd side of g_σ in responses, zero-padded. The paper gives no size; we take the
-            released code's 3; pass 9 for a kernel that reaches 2.7 σ.
-        fast: the same sum with a gradient written by hand, in half the time of autograd's.
-
-    Returns:
-        A scalar; an all-zero map contributes 0 and gets no gradient (the released code gives NaN).
+    The paper sums the K(K-1) ordered pairs; the released code takes the mean of the pairs; pass
+    ``form="released"`` to match it. The paper gives no ``kernel_size``, the odd side of g_σ in
+    responses; we take the released 3; pass 9 for a kernel that reaches 2.7 σ. ``fast`` is the same
+    sum with a gradient written by hand, in half the time of autograd's.
 
     >>> response_diversity(torch.ones(2, 5, 4, 4))  # 5 · 4 ordered pairs, all alike
     tensor(20.0000)
@@ -85,20 +75,23 @@ def response_diversity(
     _check_form(form)
     images, filters = response.shape[:2]
     if filters < 2 or 0 in response.shape:
-        raise ValueError(
-            "response must be (N, K, H, W) with N >= 1 and K >= 2 maps to compare, got shape "
-            f"{tuple(response.shape)}"
-        )
+        got = tuple(response.shape)
+        raise ValueError(f"response must be (N, K, H, W) with N >= 1 and K >= 2, got shape {got}")
     with without_autocast(response):
-        smoothed = smooth(response, sigma, kernel_size).flatten(2)  # ψ', (N, K, H*W)
-        total = fast_sum_of_squared_cosines(smoothed) if fast else sum_of_squared_cosines(smoothed)
+        if fast:
+            with torch.no_grad():
+                twice = smooth(response, sigma, kernel_size, times=2)
+            total = SumOfSquaredCosines.apply(widened(response).flatten(2), twice.flatten(2))
+        else:
+            smoothed = smooth(response, sigma, kernel_size)  # ψ'
+            total = sum_of_squared_cosines(smoothed.flatten(2))
     loss = total / images
     return loss if form == "paper" else loss / (filters * (filters - 1))
 
 
 def response_cosines(
-    response: torch.Tensor, sigma: float = PAPER_SIGMA, *, kernel_size: int = RELEASED_KERNEL
-) -> torch.Tensor:
+    response: Tensor, sigma: float = PAPER_SIGMA, *, kernel_size: int = RELEASED_KERNEL
+) -> Tensor:
     """Return cos(ψ'_i, ψ'_j) of Eq. 2 for each image of (N, K, H, W), (N, K, K)."""
     with without_autocast(response):
         return cosine_matrix(smooth(response, sigma, kernel_size).flatten(2))

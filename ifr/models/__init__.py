@@ -9,21 +9,3 @@ from ifr.models.hypercolumn import HypercolumnFilters
 from ifr.models.iresnet import IResNet50
 from ifr.models.layers import ConvBNELU, l2_normalize_channels, large_magnitude_filter, num_kept
 from ifr.models.state import load_weights
-
-__all__ = [
-    "EXTRACTOR",
-    "CasiaNet",
-    "ConvBNELU",
-    "HypercolumnFilters",
-    "IResNet50",
-    "InterpretableFaceNet",
-    "MarginHead",
-    "NetworkSettings",
-    "TorchvisionBackbone",
-    "build_model",
-    "l2_normalize_channels",
-    "large_magnitude_filter",
-    "load_weights",
-    "make_head",
-    "num_kept",
-]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from ifr.common.errors import UserError
@@ -21,16 +21,11 @@ USUAL = {"resnet": ("layer1", "layer2", "layer3")}
 
 
 class TorchvisionBackbone(nn.Module):
-    """A torchvision classification network with a hypercolumn on three of its layers.
+    """A torchvision classification network, such as ``"resnet18"``, with a hypercolumn on it.
 
-    Args:
-        name: as torchvision knows it, such as ``"resnet18"`` or ``"mobilenet_v3_small"``.
-        layers: three nodes of its graph that give maps (N, C, h, w), finest first; those of its
-            family in ``USUAL`` if None.
-        num_filters: K, the filters of Ψ.
-        weights: file with a state dict of the whole network; None for random weights. Nothing is
-            downloaded.
-        hypercolumn: further options of :class:`HypercolumnFilters`.
+    ``layers`` are three nodes of its graph that give maps (N, C, h, w), finest first; those of its
+    family in ``USUAL`` if None. ``weights`` is a file with a state dict of the whole network; they
+    are random if None, and nothing is downloaded.
     """
 
     extractor = frozenset({"trunk"})
@@ -58,34 +53,31 @@ class TorchvisionBackbone(nn.Module):
         self.hypercolumn = HypercolumnFilters(self._channels(), num_filters, **hypercolumn)
 
     @property
-    def filters(self) -> torch.Tensor:
+    def filters(self) -> Tensor:
         """The filters F of Ψ, (K, C, 3, 3)."""
         return self.hypercolumn.filters
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the response maps ψ(I), (N, K, h, w) at the size of the first layer's maps."""
         maps = self.trunk(images)
         return self.hypercolumn([maps[node] for node in self.layers])
 
     def _channels(self) -> list[int]:
         """Return the channels of the three layers, as a forward pass gives them."""
-        self.trunk.eval()
         with torch.no_grad():
-            maps = self.trunk(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE))
+            maps = self.trunk.eval()(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE))
         self.trunk.train()
-        shapes = {node: tuple(maps[node].shape) for node in self.layers}
-        if any(len(shape) != 4 for shape in shapes.values()):
+        shapes = [tuple(maps[node].shape) for node in self.layers]
+        if any(len(shape) != 4 for shape in shapes):
             raise UserError(f"layers must give maps (N, C, h, w), got {shapes}")
-        widths = [shape[3] for shape in shapes.values()]
-        if sorted(widths, reverse=True) != widths:
+        if sorted(shapes, key=lambda shape: -shape[3]) != shapes:
             raise UserError(f"layers must be named finest first, got maps {shapes}")
-        return [shape[1] for shape in shapes.values()]
+        return [shape[1] for shape in shapes]
 
 
 def _layers(name: str, network: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
-    family = next((usual for start, usual in USUAL.items() if name.startswith(start)), None)
-    layers = tuple(layers or family or ())
-    nodes = get_graph_node_names(network)[1]
+    family = next((usual for start, usual in USUAL.items() if name.startswith(start)), ())
+    layers, nodes = tuple(layers or family), get_graph_node_names(network)[1]
     if len(layers) != 3:
         raise UserError(f"name three layers of {name}, finest first, got {layers}; it has {nodes}")
     for node in layers:

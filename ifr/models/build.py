@@ -39,25 +39,20 @@ class NetworkSettings:
 def build_model(settings: NetworkSettings | None = None, **fields: Any) -> InterpretableFaceNet:
     """Build the face network from its settings, or from some of their fields by name."""
     settings = NetworkSettings(**fields) if settings is None else settings
-    backbone, classifier = _backbone(settings), None
+    backbone, classifier = _backbone(settings), None  # in this order weights are drawn
     if settings.num_classes is not None:
         sizes = (settings.num_filters, settings.num_classes)
         margin, scale = settings.margin, settings.head_scale
         classifier = make_head(settings.head, *sizes, margin=margin, scale=scale)
-    return InterpretableFaceNet(
-        backbone,
-        classifier,
-        rate=settings.rate,
-        dropout=settings.dropout,
-        feature_scale=settings.feature_scale,
-    )
+    options = dict(rate=settings.rate, dropout=settings.dropout)
+    options["feature_scale"] = settings.feature_scale
+    return InterpretableFaceNet(backbone, classifier, **options)
 
 
 def _backbone(settings: NetworkSettings) -> nn.Module:
     name, filters = settings.backbone, settings.num_filters
-    options: dict[str, Any] = dict(
-        normalise_parts=settings.normalise_parts, response_norm=settings.response_norm
-    )
+    options: dict[str, Any] = dict(normalise_parts=settings.normalise_parts)
+    options["response_norm"] = settings.response_norm
     torchvision = name.startswith(TORCHVISION)
     if settings.layers is not None and not torchvision:
         raise UserError(f"backbone {name!r} has layers of its own: leave layers out")

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ifr.common.errors import UserError
@@ -21,7 +21,7 @@ class SoftmaxHead(nn.Linear):
         super().__init__(features, classes)
         init_truncated_normal_(self)
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits (N, classes) of features (N, K)."""
         return super().forward(features)
 
@@ -31,33 +31,22 @@ class MarginHead(nn.Module):
 
     ArcFace (Deng et al., CVPR 2019, Eq. 3) takes cos(θ_y + m), CosFace (Wang et al., CVPR 2018,
     Eq. 4) takes cos θ_y - m. Beyond θ_y = π - m, where cos(θ_y + m) would rise again, ArcFace's
-    own continuation cos θ_y - m sin m is used.
-
-    The margin m is its paper's, 0.5 radians or 0.35, if None; s is the scale.
+    own continuation cos θ_y - m sin m is used. The margin m is the paper's of its kind if None.
     """
 
     def __init__(
-        self,
-        features: int,
-        classes: int,
-        *,
-        kind: str = "arcface",
-        margin: float | None = None,
-        scale: float = 64.0,
+        self, features: int, classes: int, kind: str, margin: float | None, scale: float
     ) -> None:
         super().__init__()
-        if kind not in MARGINS:
-            raise UserError(f"a margin head is one of {', '.join(MARGINS)}, got {kind!r}")
         margin = MARGINS[kind] if margin is None else margin
         if not 0 <= margin < math.pi / 2 or scale <= 0:
-            raise UserError(
-                f"a margin head needs 0 <= margin < π/2 and scale > 0, got {margin} and {scale}"
-            )
+            got = f"{margin} and {scale}"
+            raise UserError(f"a margin head needs 0 <= margin < π/2 and scale > 0, got {got}")
         self.kind, self.margin, self.scale = kind, margin, scale
         self.weight = nn.Parameter(torch.empty(classes, features))
         nn.init.normal_(self.weight, std=0.01)  # only its direction counts
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits (N, classes) of features (N, K), with the margin at the labels (N,) if any.
 
         They are in fp32 or better: bf16 has three digits, too few for a cosine times 64.
@@ -70,18 +59,13 @@ class MarginHead(nn.Module):
             own = cosine.gather(1, labels[:, None])
             return self.scale * cosine.scatter(1, labels[:, None], self._harder(own))
 
-    def _harder(self, cosine: torch.Tensor) -> torch.Tensor:
+    def _harder(self, cosine: Tensor) -> Tensor:
         if self.kind == "cosface":
             return cosine - self.margin
         sine = (1 - cosine.square()).clamp_min(1e-12).sqrt()
         moved = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         beyond = cosine <= -math.cos(self.margin)  # θ >= π - m
         return torch.where(beyond, cosine - self.margin * math.sin(self.margin), moved)
-
-    def extra_repr(self) -> str:
-        """Return what print shows."""
-        classes, features = self.weight.shape
-        return f"{features}, {classes}, {self.kind}, margin={self.margin}, scale={self.scale}"
 
 
 def make_head(
@@ -91,7 +75,7 @@ def make_head(
     if kind not in HEADS:
         raise UserError(f"unknown head {kind!r}: choose one of {', '.join(HEADS)}")
     if kind != "softmax":
-        return MarginHead(features, classes, kind=kind, margin=margin, scale=scale)
+        return MarginHead(features, classes, kind, margin, scale)
     if margin is not None:
         raise UserError(f"softmax has no margin, got {margin}: choose arcface or cosface")
     return SoftmaxHead(features, classes)

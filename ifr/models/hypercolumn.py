@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ifr.models.layers import ConvBNELU, l2_normalize_channels
+from ifr.models.layers import ConvBNELU, side_by_side
 
 PART_CHANNELS = 192  # of each of the three parts of Φ (Table 1)
 
@@ -18,12 +17,8 @@ class HypercolumnFilters(nn.Module):
     as it is; the channels of another extractor's maps may be very unlike, so here all three
     are brought to the same number.
 
-    Args:
-        channels: of the three maps, finest first.
-        num_filters: K, the filters of Ψ.
-        part_channels: of each part of Φ.
-        normalise_parts: L2-normalise each part along its channels, as the released code does.
-        response_norm: batch norm after Ψ, as the released code does; never an activation.
+    ``channels`` are those of the three maps, finest first. As the released code does, each part is
+    L2-normalised along its channels, and batch norm but no activation follows Ψ.
     """
 
     def __init__(
@@ -43,17 +38,13 @@ class HypercolumnFilters(nn.Module):
         self.psi = ConvBNELU(3 * part_channels, num_filters, norm=response_norm, activation=False)
 
     @property
-    def filters(self) -> torch.Tensor:
+    def filters(self) -> Tensor:
         """The filters F of Ψ, (K, C, 3, 3)."""
         return self.psi.conv.weight
 
-    def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return ψ(I), (N, K, h, w) at the size of the first of three maps (N, C, h, w)."""
-        size = tuple(maps[0].shape[2:])
-        columns = [
-            unit(one, None if tuple(one.shape[2:]) == size else size)
-            for unit, one in zip(self.parts, maps, strict=True)
-        ]
-        if self.normalise_parts:
-            columns = [l2_normalize_channels(column) for column in columns]
-        return self.psi(torch.cat(columns, dim=1))
+        size = maps[0].shape[2:]
+        pairs = zip(self.parts, maps, strict=True)
+        parts = [unit(one, None if one.shape[2:] == size else size) for unit, one in pairs]
+        return self.psi(side_by_side(parts, self.normalise_parts))

@@ -1,9 +1,13 @@
 """From stored faces to network input: crop, scale and normalise, for images and landmarks alike."""
 
+from collections.abc import Callable
+from functools import reduce
+
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
+from ifr.common.errors import UserError
 from ifr.landmarks import CROP_SIZE, FACE_SIZE, MIRROR
 
 
@@ -12,97 +16,63 @@ def offset_range(size: int) -> int:
     return FACE_SIZE - _crop_side(size) + 1
 
 
-def centre_offset(size: int) -> int:
-    """Return the offset of the crop used in tests: 8, or 0 for the whole face."""
-    return (FACE_SIZE - _crop_side(size)) // 2
+def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor:
+    """Crop (N, 112, 112, 3) uint8 at offsets, average down, map to [-1, 1]: (N, 3, size, size).
 
-
-def to_network(images: torch.Tensor, offsets: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
-    """Crop at the given offsets, average down to ``size``, and map 0..255 to [-1, 1].
-
-    The crop is 96×96 (Table 1), or, for ``size`` 112, the whole face as ArcFace's networks take it.
-
-    Args:
-        images: (N, 112, 112, 3) uint8.
-        offsets: (N, 2) integers, x then y of the crop's upper left corner, each 0..16; 0 for 112.
-        size: side of the network input: 112, or 96, or a whole fraction of it (48: means of 2×2
-            pixels).
-
-    Returns:
-        (N, 3, size, size) float32 on the images' device.
+    The crop is 96×96 (Table 1) for ``size`` 96 or a whole fraction of it (48: means of 2×2 pixels);
+    for 112 it is the whole face, as ArcFace's networks take it. The offsets (N, 2) are x then y of
+    its upper left corner, each 0..16, or 0 for 112.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
     if images.ndim != 4 or images.shape[1:] != (FACE_SIZE, FACE_SIZE, 3):
-        raise ValueError(
-            f"images must be (N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces, got "
-            f"{tuple(images.shape)}; align and resize them first"
-        )
+        wanted, got = f"(N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces", tuple(images.shape)
+        raise UserError(f"images must be {wanted}, got {got}; align and resize them first")
     _check_offsets(offsets, len(images), size)
-    side = _crop_side(size)
-    steps = torch.arange(side, device=images.device)
-    offsets = offsets.to(images.device)
-    rows = (offsets[:, 1, None] + steps)[:, :, None]  # (N, side, 1)
-    columns = (offsets[:, 0, None] + steps)[:, None, :]  # (N, 1, side)
-    faces = torch.arange(len(images), device=images.device)[:, None, None]
-    crops = images[faces, rows, columns].permute(0, 3, 1, 2).float()  # (N, 3, side, side)
-    if size != side:
-        crops = F.avg_pool2d(crops, side // size)
-    return crops.div_(127.5).sub_(1)
+    side, offsets = _crop_side(size), offsets.to(images.device)
+    faces, step = torch.arange(len(images), device=images.device), side // size
+    windows = images.unfold(1, side, 1).unfold(2, side, 1)  # every crop, as views: nothing moves
+    pixels = windows[faces, offsets[:, 1], offsets[:, 0]].permute(0, 2, 3, 1).float()
+    rows = reduce(torch.add, (pixels[:, k::step] for k in range(step)))  # (N, size, side, 3)
+    means = reduce(torch.add, (rows[:, :, k::step] for k in range(step))) / step**2
+    return means.div_(127.5).sub_(1).permute(0, 3, 1, 2)  # channels last in memory
 
 
-def to_network_points(
-    points: torch.Tensor, offsets: torch.Tensor, size: int = CROP_SIZE
-) -> torch.Tensor:
+def to_network_points(points: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor:
     """Move points of the stored faces, (N, P, 2) pixels, into the frame of :func:`to_network`."""
     _check_offsets(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
     return moved * (size / _crop_side(size))
 
 
-def center_crop(images: np.ndarray | torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+def center_crop(images: np.ndarray | Tensor, size: int = CROP_SIZE) -> Tensor:
     """Return the network input of every test: (N, 112, 112, 3) uint8 -> (N, 3, size, size)."""
-    images = _tensor(images)
-    return to_network(images, _centre_offsets(len(images), size), size)
+    return _at_centre(to_network, images, size)
 
 
-def center_crop_points(landmarks: np.ndarray | torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+def center_crop_points(landmarks: np.ndarray | Tensor, size: int = CROP_SIZE) -> Tensor:
     """Return landmarks (N, P, 2) of stored faces in the frame of :func:`center_crop`."""
-    landmarks = _tensor(landmarks)
-    return to_network_points(landmarks, _centre_offsets(len(landmarks), size), size)
+    return _at_centre(to_network_points, landmarks, size)
 
 
-def flip(
-    images: torch.Tensor, points: torch.Tensor | None, chosen: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Flip some images horizontally, and their landmarks with them.
+def _at_centre(crop: Callable[..., Tensor], values: np.ndarray | Tensor, size: int) -> Tensor:
+    # A copy: stored sets are read-only maps of files, which torch cannot share.
+    values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    return crop(values, torch.full((len(values), 2), offset_range(size) // 2), size)
 
-    Args:
-        images: (N, C, H, S).
-        points: (N, 68, 2) pixels in the frame of these images, or None.
-        chosen: (N,) bool.
 
-    Returns:
-        Images and points of the same shapes; the points of a flipped face are renumbered, so that
-        point 0 is again the jaw's first point.
+def flip(images: Tensor, points: Tensor | None, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Flip the chosen (N,) images horizontally, and their landmarks (N, 68, 2) with them.
+
+    The points are renumbered, so that point 0 of a flipped face is again the jaw's first point.
     """
     chosen = chosen.to(images.device)
     flipped = torch.where(chosen[:, None, None, None], images.flip(3), images)
     if points is None:
         return flipped, None
-    order = torch.tensor(MIRROR, device=points.device)
-    mirrored = points[:, order]
-    mirrored = torch.stack([images.shape[3] - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+    x, y = points[:, torch.tensor(MIRROR, device=points.device)].unbind(dim=-1)
+    mirrored = torch.stack([images.shape[3] - x, y], dim=-1)
     return flipped, torch.where(chosen[:, None, None], mirrored, points)
-
-
-def _tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:
-    # A copy: stored sets are read-only maps of files, which torch cannot share.
-    return values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
-
-
-def _centre_offsets(count: int, size: int) -> torch.Tensor:
-    return torch.full((count, 2), centre_offset(size))
 
 
 def _crop_side(size: int) -> int:
@@ -110,13 +80,11 @@ def _crop_side(size: int) -> int:
     if size == FACE_SIZE:
         return FACE_SIZE
     if size < 1 or CROP_SIZE % size:
-        raise ValueError(
-            f"size must be {FACE_SIZE} or divide {CROP_SIZE} (96, 48, 24, ...), got {size}"
-        )
+        raise UserError(f"size must be {FACE_SIZE} or divide {CROP_SIZE} (48, 24, ...), got {size}")
     return CROP_SIZE
 
 
-def _check_offsets(offsets: torch.Tensor, count: int, size: int) -> None:
+def _check_offsets(offsets: Tensor, count: int, size: int) -> None:
     most = offset_range(size) - 1
     if tuple(offsets.shape) != (count, 2):
         raise ValueError(f"offsets must be ({count}, 2), x then y, got {tuple(offsets.shape)}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ifr.landmarks import FACE_SIZE
 from ifr.models.hypercolumn import HypercolumnFilters
@@ -32,11 +32,10 @@ class IBasicBlock(nn.Module):
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            shrink = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shrink, nn.BatchNorm2d(outputs))
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """Return (N, outputs, H/stride, W/stride) for (N, inputs, H, W)."""
         shortcut = maps if self.downsample is None else self.downsample(maps)
         branch = self.prelu(self.bn2(self.conv1(self.bn1(maps))))
@@ -49,12 +48,8 @@ class IResNet50(nn.Module):
     The paper says "3 layers at different resolutions" for the hypercolumn of this backbone and not
     which; we take the ends of stages 2, 3 and 4 (128, 256 and 512 channels), brought to the
     28 × 28 pixels of stage 2. Names and shapes of the trunk's tensors are those of InsightFace's
-    ``arcface_torch`` iresnet50, so that its published ``backbone.pth`` loads.
-
-    Args:
-        num_filters: K; the paper's is 512.
-        embedding_layers: also build ArcFace's own layers after the trunk, for :meth:`embedding`.
-        hypercolumn: further options of :class:`HypercolumnFilters`.
+    ``arcface_torch`` iresnet50, so that its published ``backbone.pth`` loads. With
+    ``embedding_layers`` it has ArcFace's own layers after the trunk too, for :meth:`embedding`.
     """
 
     extractor = frozenset({"conv1", "bn1", "prelu", "layer1", "layer2", "layer3", "layer4"})
@@ -77,9 +72,8 @@ class IResNet50(nn.Module):
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             inputs = width
         self.embedding_layers = embedding_layers
-        if embedding_layers:
-            for name, module in _embedding_layers().items():
-                self.add_module(name, module)
+        for name, module in _embedding_layers().items() if embedding_layers else ():
+            self.add_module(name, module)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, 0.1)  # as ArcFace draws them
@@ -87,71 +81,53 @@ class IResNet50(nn.Module):
         self.hypercolumn = HypercolumnFilters(channels, num_filters, **hypercolumn)
 
     @property
-    def filters(self) -> torch.Tensor:
+    def filters(self) -> Tensor:
         """The filters F of Ψ, (K, C, 3, 3): what Eq. 1 makes diverse."""
         return self.hypercolumn.filters
 
-    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def stages(self, images: Tensor) -> list[Tensor]:
         """Return the maps after each of the four stages, (N, C, H/2, W/2) to (N, C, H/16, W/16)."""
         check_images(images, 16)
-        maps = self.prelu(self.bn1(self.conv1(images)))
-        stages = []
+        maps, stages = self.prelu(self.bn1(self.conv1(images))), []
         for number in range(1, len(STAGES) + 1):
             maps = self.get_submodule(f"layer{number}")(maps)
             stages.append(maps)
         return stages
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the response maps ψ(I) before LMF, signed, (N, K, H/4, W/4).
-
-        Args:
-            images: (N, 3, H, W) RGB in [-1, 1], H and W multiples of 16; ArcFace's are 112 × 112.
-        """
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ψ(I) before LMF, signed, (N, K, H/4, W/4), of RGB images in [-1, 1]."""
         stages = self.stages(images)
         return self.hypercolumn([stages[stage] for stage in TAPPED])
 
-    def embedding(self, images: torch.Tensor) -> torch.Tensor:
+    def embedding(self, images: Tensor) -> Tensor:
         """Return ArcFace's own feature (N, 512) of images (N, 3, 112, 112), without Ψ."""
         if not self.embedding_layers:
             raise ValueError("this network has no embedding: build it with embedding_layers=True")
         if tuple(images.shape[2:]) != (FACE_SIZE, FACE_SIZE):
-            raise ValueError(
-                f"ArcFace takes {FACE_SIZE} x {FACE_SIZE} images, got {tuple(images.shape)}"
-            )
+            got = tuple(images.shape)
+            raise ValueError(f"ArcFace takes {FACE_SIZE} x {FACE_SIZE} images, got {got}")
         maps = self.bn2(self.stages(images)[-1])
         return self.features(self.fc(maps.flatten(1)))
 
-    def load_backbone(self, source: Path | Mapping[str, torch.Tensor]) -> None:
+    def load_backbone(self, source: Path | Mapping[str, Tensor]) -> None:
         """Load a published ``backbone.pth``; Ψ and the hypercolumn's layers stay as they are.
 
         Every tensor is checked by name and shape, those of the embedding too, which are left out
         unless the network was built with ``embedding_layers=True``.
-
-        Args:
-            source: the file, or a state dict.
         """
-        if isinstance(source, Mapping):
-            state, name = source, "the given state"
-        else:
-            state, name = read_state(Path(source)), str(source)
-        require_same(self._published_tensors(), state, name)
+        state = source if isinstance(source, Mapping) else read_state(Path(source))
+        name = "the given state" if isinstance(source, Mapping) else str(source)
         own = self.state_dict()
-        self.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
-
-    def _published_tensors(self) -> dict[str, torch.Tensor]:
-        """Return all tensors of ArcFace's network by name, or placeholders of their shape."""
-        tensors = {k: v for k, v in self.state_dict().items() if k.split(".")[0] != OWN}
         with torch.device("meta"):
-            layers = nn.ModuleDict(_embedding_layers())
-        return dict(layers.state_dict()) | tensors
+            published = nn.ModuleDict(_embedding_layers()).state_dict()
+        published |= {key: own[key] for key in own if key.split(".")[0] != OWN}
+        require_same(published, state, name)
+        self.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
 def _embedding_layers() -> dict[str, nn.Module]:
-    side = FACE_SIZE // 2 ** len(STAGES)
+    width, side = WIDTHS[-1], FACE_SIZE // 2 ** len(STAGES)
     features = nn.BatchNorm1d(EMBEDDING)
     features.weight.requires_grad = False  # ArcFace fixes it at 1
-    return dict(
-        bn2=nn.BatchNorm2d(WIDTHS[-1]),
-        fc=nn.Linear(WIDTHS[-1] * side * side, EMBEDDING),
-        features=features,
-    )
+    linear = nn.Linear(width * side * side, EMBEDDING)
+    return dict(bn2=nn.BatchNorm2d(width), fc=linear, features=features)

@@ -1,43 +1,44 @@
 """The parts of every network here: large magnitude filtering, convolution units, unit columns."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ifr.common.errors import UserError
-from ifr.common.tensors import at_least_fp32, check_floating
+from ifr.common.tensors import at_least_fp32, check_floating, widened
 from ifr.profiles import PAPER_LMF_RATE
 
 INITIAL_STD = 0.02  # of new weights, Sec. 3.3
 NORM_EPS = 1e-6  # a hypercolumn part shorter than this is divided by this instead
 
 
+def check_rate(rate: float) -> None:
+    """Refuse an LMF rate that is no share below 1."""
+    if not 0 <= rate < 1:
+        raise UserError(f"rate must be in [0, 1), such as rate=0.9583 for 95.83 %; got {rate}")
+
+
 def num_kept(height: int, width: int, rate: float) -> int:
     """Return how many responses of a map LMF keeps: ``round((1 - rate) * height * width)``."""
-    if not 0 <= rate < 1:
-        raise UserError(
-            f"rate must be in [0, 1), the share of responses set to 0, got {rate}; "
-            "the paper's 95.83 % is rate=0.9583"
-        )
+    check_rate(rate)
     keep = round((1 - rate) * height * width)
     if keep == 0:
+        most = 1 - 1 / (height * width)
         raise UserError(
-            f"rate {rate} keeps no response of a {height}×{width} map: lower the rate to at most "
-            f"{1 - 1 / (height * width):.4f}"
+            f"rate {rate} keeps no response of a {height}×{width} map: give at most {most:.4f}"
         )
     return keep
 
 
-def large_magnitude_filter(response: torch.Tensor, rate: float = PAPER_LMF_RATE) -> torch.Tensor:
+def large_magnitude_filter(response: Tensor, rate: float = PAPER_LMF_RATE) -> Tensor:
     """Set the share ``rate`` of smallest magnitudes of every response map to 0 (LMF, Sec. 3.1).
 
-    Exactly ``round((1 - rate) * H * W)`` responses of each map are kept, with their sign; of equal
-    magnitudes the one nearer the start of the map (row by row) is kept. The gradient goes through
-    what is kept. A NaN counts as the largest magnitude, so it stays visible in the result.
-
-    Args:
-        response: (N, K, H, W) signed responses ψ(I), any floating type and memory layout.
-        rate: d %, as a share in [0, 1).
+    Of each map of the signed responses ψ(I), (N, K, H, W), exactly ``round((1 - rate) * H * W)``
+    are kept, with their sign; of equal magnitudes the one nearer the start of the map (row by row)
+    is kept. The gradient goes through what is kept. A NaN counts as the largest magnitude, so it
+    stays visible in the result.
 
     The released code keeps those strictly above the 24th largest magnitude, 23 of 576; the paper
     keeps 24, and so do we; pass ``rate=1 - 23 / 576`` to match the released code.
@@ -55,39 +56,44 @@ def large_magnitude_filter(response: torch.Tensor, rate: float = PAPER_LMF_RATE)
     return torch.where(mask, maps, 0).view_as(response)
 
 
-def _largest(magnitude: torch.Tensor, keep: int) -> torch.Tensor:
-    """Mark the ``keep`` largest of each row (..., P), the first of equal ones.
+def _largest(magnitude: Tensor, keep: int) -> Tensor:
+    """Mark the ``keep`` largest of each row (..., P), of equal ones the first, NaN the largest.
 
     ``topk`` promises nothing about ties, and bf16 has many. The bits of a non-negative float sort
-    like the float; with the position packed below them every key is unique, so the ``keep``-th
-    largest key is an exact threshold.
+    like the float, and in a type twice as wide the lowest of them are 0: with the position there
+    every key is unique, and the ``keep``-th largest is an exact threshold.
     """
-    count = magnitude.shape[-1]
-    if magnitude.dtype == torch.float64 or count > 1 << 16:  # no room for the position
+    count, dtype = magnitude.shape[-1], magnitude.dtype
+    if dtype == torch.float64 or count > 1 << 13:  # no room for the position
         order = magnitude.sort(dim=-1, descending=True, stable=True).indices
-        mask = torch.zeros_like(magnitude, dtype=torch.bool)
-        return mask.scatter_(-1, order[..., :keep], True)
-    half = magnitude.dtype in (torch.bfloat16, torch.float16)
-    bits, packed = (torch.int16, torch.int32) if half else (torch.int32, torch.int64)
-    key = magnitude.view(bits).to(packed) << 16
-    key |= torch.arange(count - 1, -1, -1, dtype=packed, device=key.device)
-    threshold = key.topk(keep, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
-    return key >= threshold
+        return torch.zeros_like(magnitude, dtype=torch.bool).scatter_(-1, order[..., :keep], True)
+    half = dtype.itemsize == 2
+    wider, bits = (torch.float32, torch.int32) if half else (torch.float64, torch.int64)
+    key = magnitude.to(wider).view(bits)
+    key |= torch.arange(count - 1, -1, -1, dtype=bits, device=key.device)
+    return key >= _kth_largest(key, keep)
+
+
+def _kth_largest(key: Tensor, keep: int) -> Tensor:
+    """Return the ``keep``-th largest of each row (..., P) of unique keys, (..., 1).
+
+    The ``keep`` largest lie in the ``keep`` groups of the largest maxima, so two small searches
+    replace a large one: among the maxima of groups of four, and in the groups found.
+    """
+    count = key.shape[-1]
+    if count % 4 == 0 and 6 * keep < count:
+        groups = key.contiguous().unflatten(-1, (4, -1))  # a group: every (P/4)-th position
+        best = groups.amax(dim=-2, keepdim=True).topk(keep, dim=-1, sorted=False).indices
+        key = groups.gather(-1, best.expand(*groups.shape[:-1], keep)).flatten(-2)
+    return key.topk(keep, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
 
 
 class ConvBNELU(nn.Module):
     """Convolution, batch norm (released: decay 0.9, eps 1e-5) and ELU, each but the first optional.
 
-    Args:
-        inputs: input channels.
-        outputs: output channels.
-        kernel: 3 or 1; the map keeps its size at stride 1.
-        stride: 1 or 2.
-        norm: whether batch norm follows.
-        activation: whether ELU follows.
-        init: draw the weights as the paper draws its new layers, from a truncated normal of std
-            0.02; False leaves torch's own (Kaiming), which learn faster in an extractor that is
-            trained from nothing. The paper takes its extractor over from a trained network.
+    With ``init`` the weights are drawn as the paper draws its new layers, from a truncated normal
+    of std 0.02; without, they are torch's own (Kaiming), which learn faster in an extractor that is
+    trained from nothing. The paper takes its extractor over from a trained network.
     """
 
     def __init__(
@@ -109,7 +115,7 @@ class ConvBNELU(nn.Module):
         if init:
             init_truncated_normal_(self.conv)
 
-    def forward(self, maps: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
+    def forward(self, maps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Apply the unit to (N, C, H, W); with ``size``, upsample to it after the convolution."""
         maps = self.conv(maps)
         if size is not None:
@@ -119,15 +125,25 @@ class ConvBNELU(nn.Module):
         return F.elu(maps, inplace=True) if self.activation else maps
 
 
-def mean_of_maps(maps: torch.Tensor) -> torch.Tensor:
-    """Return the mean of each map of (N, K, H, W), (N, K) in fp32 or better."""
-    return maps.mean(dim=(2, 3), dtype=at_least_fp32(maps.dtype))
+def mean_of_maps(maps: Tensor) -> Tensor:
+    """Return the mean of each map of (N, K, H, W), (N, K) in fp32 or better.
+
+    The sum is divided, not the map: so its gradient, the same at all places, is never written out.
+    """
+    total = maps.sum(dim=(2, 3), dtype=at_least_fp32(maps.dtype))
+    return total / (maps.shape[2] * maps.shape[3])
 
 
-def l2_normalize_channels(maps: torch.Tensor) -> torch.Tensor:
+def l2_normalize_channels(maps: Tensor) -> Tensor:
     """L2-normalise (N, C, H, W) along the channels, the norm in fp32; a zero column stays 0."""
-    norm = torch.linalg.vector_norm(maps, dim=1, keepdim=True, dtype=at_least_fp32(maps.dtype))
-    return maps * norm.clamp_min(NORM_EPS).reciprocal().to(maps.dtype)
+    wide = widened(maps)
+    squared = wide.square().sum(dim=1, keepdim=True)
+    return (wide * squared.clamp_min(NORM_EPS**2).rsqrt()).to(maps.dtype)
+
+
+def side_by_side(parts: Sequence[Tensor], normalise: bool) -> Tensor:
+    """Return the hypercolumn of parts (N, C, H, W), each L2-normalised first if asked."""
+    return torch.cat([l2_normalize_channels(part) if normalise else part for part in parts], dim=1)
 
 
 def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
@@ -137,10 +153,9 @@ def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def check_images(images: torch.Tensor, multiple: int) -> None:
+def check_images(images: Tensor, multiple: int) -> None:
     """Refuse what is not (N, 3, H, W), H and W multiples of what a backbone shrinks them by."""
-    if images.ndim != 4 or images.shape[1] != 3 or any(n % multiple for n in images.shape[2:]):
-        raise ValueError(
-            f"images must be (N, 3, H, W) with H and W multiples of {multiple}, got shape "
-            f"{tuple(images.shape)}; crop or resize them first"
-        )
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[2] % multiple or shape[3] % multiple:
+        wanted = f"(N, 3, H, W) with H and W multiples of {multiple}"
+        raise ValueError(f"images must be {wanted}, got {shape}; crop or resize them first")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ifr.common.errors import UserError
 
@@ -12,21 +12,14 @@ SHOWN = 3  # tensors that a message names
 
 
 def load_weights(
-    model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str = "the given state"
+    model: nn.Module, state: Mapping[str, Tensor], *, source: str = "the given state"
 ) -> None:
-    """Load a state dict into a network, which stays as it is if a tensor does not fit.
-
-    Raises:
-        UserError: naming ``source`` and the first tensors that are missing, unknown or of another
-            shape.
-    """
+    """Load a state dict into a network, which stays as it is if a tensor does not fit."""
     require_same(model.state_dict(), state, source)
     model.load_state_dict(state)
 
 
-def require_same(
-    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str
-) -> None:
+def require_same(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
     """Refuse a state dict whose names or shapes are not those of ``own``."""
     wrong = [
         f"{name} is {tuple(state[name].shape)} there and {tuple(tensor.shape)} here"
@@ -44,7 +37,7 @@ def require_same(
         )
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict that torch saved; nothing in the file is executed."""
     if not path.is_file():
         raise UserError(f"{path} is not there; give a file of weights that torch saved")

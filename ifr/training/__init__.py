@@ -7,23 +7,3 @@ from ifr.training.session import Session
 from ifr.training.setup import build_network, fabric_precision, make_fabric, make_optimiser
 from ifr.training.step import TrainingStep, loss_parts
 from ifr.training.store import Recipe, Trained, as_variant, load_half, save_half, train_or_load
-
-__all__ = [
-    "Batcher",
-    "Recipe",
-    "Session",
-    "Trained",
-    "TrainingStep",
-    "as_variant",
-    "batch_indices",
-    "build_network",
-    "fabric_precision",
-    "load_half",
-    "loss_parts",
-    "make_fabric",
-    "make_optimiser",
-    "save_half",
-    "train",
-    "train_or_load",
-    "train_variants",
-]

@@ -6,12 +6,16 @@ step, for the whole batch, whatever part of it a process computes; so a GPU, a C
 processes see the same batches.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ifr.common import seeding
 from ifr.common.errors import UserError
@@ -53,27 +57,20 @@ def batch_indices(
     """Yield the indices of each batch from step ``first`` on; every epoch is a new permutation."""
     per_epoch = count // batch
     if per_epoch == 0:
-        raise UserError(
-            f"a batch of {batch} faces needs at least as many images, the set has {count}"
-        )
-    order, epoch_of_order = np.arange(0), -1
+        raise UserError(f"a batch of {batch} faces needs as many images, the set has {count}")
+    order = None
     for step in range(first, steps):
         epoch, index = divmod(step, per_epoch)
-        if epoch != epoch_of_order:
+        if order is None or index == 0:
             order = seeding.stream(seed, "training/order", epoch).permutation(count)
-            epoch_of_order = epoch
         yield order[index * batch : (index + 1) * batch]
 
 
 class Batcher:
-    """Turns indices into network input on the device.
+    """Turns indices into network input of side ``size``, with a variant's twins, on the device.
 
-    Args:
-        variant: whose occlusion is drawn.
-        size: side of the network input.
-        seed: of all random draws.
-        flip: flip half of the faces.
-        resident: keep the images on the device; None: on a GPU, where they fit.
+    The seed is that of all draws. Images stay on the device if ``resident``; None: if it is a GPU
+    where they fit.
     """
 
     def __init__(
@@ -84,44 +81,39 @@ class Batcher:
         seed: int,
         device: torch.device,
         *,
-        flip: bool = False,
+        flip: bool = False,  # half of the faces
         resident: bool | None = None,
     ) -> None:
-        self.stored = data.images
-        self.images = self.landmarks = None
-        if _fits(data.images.nbytes, device) if resident is None else resident:
+        self.size, self.seed, self.device, self.flip = size, seed, device, flip
+        self.occlusion, self.mesh = variant.occlusion, FaceMesh.frontal(CROP_SIZE)
+        if resident is None and device.type == "cuda":
+            resident = data.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        self.stored, self.images, self.landmarks = data.images, None, None
+        if resident:
             self.images = torch.from_numpy(np.array(data.images)).to(device)
         self.labels = torch.from_numpy(np.array(data.identity)).to(device)
-        if variant.occlusion is not None:
+        if self.occlusion is not None:
             if data.landmarks is None:
                 raise UserError(
                     f"set {data.name!r} has no landmarks to warp the occlusion of {variant.name!r} "
                     "by: prepare it with landmarks, or train a variant without occlusion"
                 )
-            name = f"landmarks of the set {data.name!r}"
-            check_landmarks(data.landmarks, name, size=FACE_SIZE)
+            check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}", size=FACE_SIZE)
             self.landmarks = torch.from_numpy(np.array(data.landmarks)).float().to(device)
-        self.mesh = FaceMesh.frontal(CROP_SIZE)
-        self.variant, self.size, self.seed, self.device = variant, size, seed, device
-        self.flip = flip
 
     def iterate(
         self, order: Iterable[np.ndarray], first: int = 0, shard: RankShard = FULL_BATCH
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's part of each batch; a thread reads the faces of the next ones."""
-        if self.images is not None:
-            for step, indices in enumerate(order, first):
-                yield self(indices, step, shard)
-            return
         with ThreadPoolExecutor(1) as reader:
-            waiting: list[tuple[int, np.ndarray, Future]] = []
-            for step, indices in enumerate(order, first):
-                job = reader.submit(self._read, indices[shard.of(len(indices))])
-                waiting.append((step, indices, job))
-                if len(waiting) > AHEAD:
-                    step, indices, job = waiting.pop(0)
-                    yield self(indices, step, shard, job.result())
-            for step, indices, job in waiting:
+            jobs = (
+                (indices, step, reader.submit(self._read, indices[shard.of(len(indices))]))
+                for step, indices in enumerate(order, first)
+            )
+            waiting = deque(islice(jobs, AHEAD))
+            while waiting:
+                waiting.extend(islice(jobs, 1))
+                indices, step, job = waiting.popleft()
                 yield self(indices, step, shard, job.result())
 
     def __call__(
@@ -129,82 +121,59 @@ class Batcher:
         indices: np.ndarray,
         step: int,
         shard: RankShard = FULL_BATCH,
-        pixels: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return images (n or 2n, 3, size, size), clean faces first, and their labels (n,).
 
-        Args:
-            indices: (N,) of the whole batch.
-            step: which names the random draws.
-            shard: which n of the N are made.
-            pixels: (n, 112, 112, 3) uint8, if they were read before.
+        Of the N indices of the whole batch the shard picks n; the step names the random draws;
+        pixels (n, 112, 112, 3) uint8 are those faces, if they were read before.
         """
-        mine = shard.of(len(indices))
-        draws = seeding.stream(self.seed, "training/crops", step)
-        offsets = torch.from_numpy(
-            draws.integers(0, inputs.offset_range(self.size), (len(indices), 2))
-        )[mine]
-        rows = torch.from_numpy(indices[mine])
-        stored = self.pixels(rows) if pixels is None else pixels.to(self.device, non_blocking=True)
-        rows = rows.to(self.device)
-        clean, points = inputs.to_network(stored, offsets, self.size), None
+        count, mine = len(indices), shard.of(len(indices))
+        draws, offset_range = self._stream("crops", step), inputs.offset_range(self.size)
+        offsets = torch.from_numpy(draws.integers(0, offset_range, (count, 2)))[mine]
+        pixels = self._read(indices[mine]) if pixels is None else pixels
+        pixels = pixels.to(self.device, non_blocking=True)
+        rows = torch.from_numpy(indices[mine]).to(self.device)
+        images, points = inputs.to_network(pixels, offsets, self.size), None
         if self.landmarks is not None:
             points = inputs.to_network_points(self.landmarks[rows], offsets, self.size)
         if self.flip:
-            draws = seeding.stream(self.seed, "training/flips", step)
-            chosen = torch.from_numpy(draws.random(len(indices)) < 0.5)[mine]
-            clean, points = inputs.flip(clean, points, chosen)
-        if points is None:
-            return _channels_last(clean), self.labels[rows]
-        twins = self.occluded(clean, points, step, len(indices), mine)
-        return _channels_last(torch.cat([clean, twins])), self.labels[rows]
-
-    def pixels(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return stored faces (N, 112, 112, 3) uint8 on the device."""
-        if self.images is not None:
-            return self.images[rows.to(self.device)]
-        return self._read(rows.numpy()).to(self.device, non_blocking=True)
+            chosen = torch.from_numpy(self._stream("flips", step).random(count) < 0.5)[mine]
+            images, points = inputs.flip(images, points, chosen)
+        if points is not None:
+            images = torch.cat([images, self.occluded(images, points, step, count, mine)])
+        return images.contiguous(memory_format=torch.channels_last), self.labels[rows]
 
     def occluded(
-        self, images: torch.Tensor, points: torch.Tensor, step: int, count: int, mine: slice
-    ) -> torch.Tensor:
+        self, images: Tensor, points: Tensor, step: int, count: int, mine: slice
+    ) -> Tensor:
         """Return the twins: one normalised rectangle a batch, warped to every face (Sec. 3.3)."""
-        kind = self.variant.occlusion
-        draws = seeding.stream(self.seed, "training/rectangle", step)
-        rectangle = draw_rectangle(draws, self.mesh, kind=kind)
-        fill, noise = "black", None
+        draws, kind = self._stream("rectangle", step), str(self.occlusion)
+        rectangle, noise = draw_rectangle(draws, self.mesh, kind=kind), None
         if kind == "GauD":
             seed = seeding.stream_seed(self.seed, "training/noise", step)
             drawn = draw_noise((count, *images.shape[1:]), torch.Generator().manual_seed(seed))
-            fill, noise = "noise", drawn[mine].to(self.device)
-        return occlude(
-            images, points, rectangle, mesh=self.mesh, fill=fill, noise=noise, check=False
-        )[0]
+            noise = drawn[mine].to(self.device)
+        options: Any = dict(fill="black" if noise is None else "noise", noise=noise, check=False)
+        return occlude(images, points, rectangle, mesh=self.mesh, **options)[0]
 
     def dropout_mask(
         self, count: int, width: int, rate: float, step: int, shard: RankShard = FULL_BATCH
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Return the factors of dropout, (n or 2n, K) float32, clean faces first.
 
         Each is 0, at the given rate, or 1 / (1 - rate); ``count`` is N of the whole batch.
         """
-        draws = seeding.stream(self.seed, "training/dropout", step)
-        branches = 1 if self.variant.occlusion is None else 2
-        kept = draws.random((branches, count, width), dtype=np.float32) >= rate
-        mine = torch.from_numpy(kept[:, shard.of(count)].reshape(-1, width))
-        return mine.to(self.device).float() / (1 - rate)
+        branches = 1 if self.occlusion is None else 2
+        draws = self._stream("dropout", step).random((branches, count, width), dtype=np.float32)
+        kept = torch.from_numpy((draws >= rate)[:, shard.of(count)].reshape(-1, width))
+        return kept.to(self.device).float() / (1 - rate)
 
-    def _read(self, indices: np.ndarray) -> torch.Tensor:
+    def _stream(self, name: str, step: int) -> np.random.Generator:
+        return seeding.stream(self.seed, f"training/{name}", step)
+
+    def _read(self, indices: np.ndarray) -> Tensor:
+        if self.images is not None:
+            return self.images[torch.from_numpy(indices).to(self.device)]
         pixels = torch.from_numpy(np.ascontiguousarray(self.stored[indices]))
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
-
-
-def _fits(size: int, device: torch.device) -> bool:
-    """Return whether a set of so many bytes is copied to the device."""
-    if device.type != "cuda":
-        return False
-    return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-
-
-def _channels_last(images: torch.Tensor) -> torch.Tensor:
-    return images.contiguous(memory_format=torch.channels_last)

@@ -24,17 +24,12 @@ class TrainingLog:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of an unfinished run.
+    """The file of an unfinished run."""
 
-    Attributes:
-        path: of the file; None keeps nothing.
-        state: what is saved and loaded, by name: network, optimiser, schedule.
-        config: all that decides the weights; compared when training goes on.
-    """
-
-    path: Path | None
-    state: dict[str, Any]
-    config: dict
+    path: Path | None  # None keeps nothing
+    state: dict[str, Any]  # what is saved and loaded, by name: network, optimiser, schedule
+    config: dict  # all that decides the weights; compared when training goes on
+    every: float = 60.0  # seconds between two savings
 
     def save(self, log: TrainingLog) -> None:
         """Write the state in place of what was saved before."""
@@ -48,25 +43,17 @@ class Checkpoint:
             os.fsync(file.fileno())
 
     def resume(self, device: torch.device) -> TrainingLog:
-        """Load the state, with tensors on the device, if there is one.
-
-        Raises:
-            UserError: if the file is no checkpoint, or one of other settings, data or code, which
-                the message names.
-        """
+        """Load the state, if there is one, unless it is of other settings, data or code."""
         path = self.path
         if path is None or not path.exists():
             return TrainingLog()
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
-            known = saved["version"] == VERSION
+            config = saved["config"] | dict(version=saved["version"])
         except Exception as error:  # a broken file raises many kinds
-            message = f"{path} is no checkpoint ({error}); delete it to begin anew"
-            raise UserError(message) from error
-        if not known:
-            raise UserError(f"{path} is of another version of ifr; delete it to begin anew")
-        different = differences(saved["config"], self.config)
-        if different:
+            text = f"{path} is no checkpoint ({error}); delete it to begin anew"
+            raise UserError(text) from error
+        if different := differences(config, self.config | dict(version=VERSION)):
             raise UserError(
                 f"{path} was made for another run: {'; '.join(different)}; delete it to begin "
                 "anew, or go back to what it was made for"
@@ -84,10 +71,5 @@ def differences(there: dict, here: dict, prefix: str = "") -> list[str]:
         if isinstance(old, dict) and isinstance(new, dict):
             words += differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            words.append(f"{prefix}{name} was {_shortened(old)} and is {_shortened(new)}")
+            words.append(f"{prefix}{name} was {old!r:.80} and is {new!r:.80}")
     return words
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""What decides the weights of a training run, as plain values, and the key made of it."""
+"""What decides the weights of a training run, as plain values."""
 
 import hashlib
 import json
@@ -16,17 +16,8 @@ from ifr.profiles import PRETRAIN, Profile, Variant
 
 # The code that decides a network's weights, as files and folders of the package. What only loads,
 # shows or saves is left out: a change there retrains nothing.
-DECIDES = (
-    "common/seeding",
-    "common/tensors",
-    "common/tensors",
-    "landmarks",
-    "mesh",
-    "occlusion",
-    "losses",
-    "models",
-    *(f"training/{name}" for name in ("batches", "loop", "setup", "step")),
-)
+DECIDES = ("common/seeding", "common/tensors", "landmarks", "mesh", "occlusion", "losses", "models")
+DECIDES += tuple(f"training/{name}" for name in ("batches", "loop", "setup", "step"))
 BESIDE = ("__init__.py", "state.py")  # of those folders
 
 
@@ -48,22 +39,14 @@ def code_hashes() -> dict[str, str]:
 def training_config(
     profile: Profile, variant: Variant, seed: int, data: FaceSet, start: str | None
 ) -> dict:
-    """Return all that decides the weights of a training run, and nothing else, as plain values."""
-    optimisation = asdict(profile.optimisation)
-    del optimisation["checkpoint_seconds"]
-    settings = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
-    settings["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
-    config = dict(
-        network=asdict(profile.network),
-        optimisation=optimisation,
-        variant=settings,
-        seed=seed,
-        data=data.fingerprint,
-        start=start,
-        template=value_hash(FaceMesh.frontal().points.tolist())[:16],  # masks are drawn on it
-        code=code_hashes(),
-    )
-    return json.loads(json.dumps(config))  # as a checkpoint gives them back
+    """Return all that decides the weights of a training run, and nothing else."""
+    config = dict(network=asdict(profile.network), optimisation=asdict(profile.optimisation))
+    del config["optimisation"]["checkpoint_seconds"]
+    config["variant"] = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
+    config["variant"]["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
+    template = value_hash(FaceMesh.frontal().points.tolist())[:16]  # masks are drawn on it
+    config |= dict(seed=seed, data=data.fingerprint, start=start, template=template)
+    return json.loads(json.dumps(config | dict(code=code_hashes())))  # as a checkpoint gives it
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:

@@ -7,12 +7,15 @@ short continues to the same weights as one that was not.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 from ifr.datasets import FaceSet
 from ifr.models import InterpretableFaceNet
@@ -33,7 +36,7 @@ def train(
     data: FaceSet,
     *,
     seed: int = 0,
-    start: dict[str, torch.Tensor] | None = None,
+    start: dict[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     config: dict | None = None,
     session: Session | None = None,
@@ -43,84 +46,70 @@ def train(
     With several processes each computes its part of every batch; gradients are averaged, τ is that
     of the whole batch, and on GPUs batch norm uses the whole batch's statistics, too. On CPU each
     process normalises by its own part (see ``freeze_bn``). One process on the CPU computes on the
-    profile's ``threads``: another number would change the last bits of the weights.
+    profile's ``threads``: another number would change the last bits of the weights. At Ctrl-C and
+    at the session's deadline Stopped is raised, once the checkpoint is written.
 
     Args:
-        variant: which losses.
-        profile: network size and optimisation.
-        data: training faces.
-        seed: of initial weights, order, crops, rectangles, noise and dropout.
         start: state of a trained network whose feature extractor (conv11 to conv53) is taken over;
             the layers after it are new (Sec. 3.3). None trains everything from random weights.
         checkpoint: file to continue from and to save to; None keeps nothing.
-        config: what decides the weights, kept with the checkpoint and compared on going on; those
-            of these arguments if None.
-        session: device, progress and time limit.
-
-    Raises:
-        Stopped: on Ctrl-C, once the checkpoint is written; OutOfTime at the deadline.
-        UserError: if the set is smaller than a batch, a batch cannot be shared by the processes, a
-            setting is unknown, the checkpoint is of another run, or a loss is not finite.
+        config: what decides the weights, compared on going on; these arguments if None.
     """
     session, settings = session or Session(), profile.optimisation
     fabric = session.fabric or make_fabric(settings.precision)
+    steps = settings.pretrain_steps if variant.name == PRETRAIN.name else settings.steps
     with _own_threads(fabric, settings.threads):
         model = build_network(profile, variant, int(data.identity.max()) + 1, seed)
         if start is not None:
             model.load_extractor(start)
-        steps = settings.pretrain_steps if variant.name == PRETRAIN.name else settings.steps
-        step, optimiser, state = _prepare(model, variant, profile, fabric, steps)
+        step, state = _prepare(model, variant, profile, fabric, steps)
         size, flip = profile.network.input_size, settings.flip
         batch = Batcher(data, variant, size, seed, fabric.device, flip=flip)
         if config is None:
-            config = training_config(profile, variant, seed, data, start and weights_digest(start))
-        saved = Checkpoint(checkpoint, state, config)
-        every = settings.checkpoint_seconds
-        watch = Watch(variant.name, steps, saved, every, fabric, session)
-        _train_steps(step, optimiser, state["schedule"], batch, profile, watch)
+            base = None if start is None else weights_digest(start)
+            config = training_config(profile, variant, seed, data, base)
+        saved = Checkpoint(checkpoint, state, config, settings.checkpoint_seconds)
+        watch = Watch(variant.name, steps, saved, fabric, session)
+        _train_steps(step, batch, profile, watch)
         if not settings.freeze_bn:
-            recompute_bn_statistics(model, batch, fabric, settings.batch)
-    return model.cpu().eval(), watch.finished()
-
-
-def _train_steps(
-    step: nn.Module, optimiser: Any, schedule: Any, batch: Batcher, profile: Profile, watch: Watch
-) -> None:
-    """Take the steps that are left, each on its batch: forward, backward, optimiser, schedule."""
-    settings, fabric, log = profile.optimisation, watch.fabric, watch.log
-    shard = RankShard(fabric.global_rank, fabric.world_size)
-    shard.of(settings.batch)
-    order = batch_indices(len(batch.labels), settings.batch, watch.steps, batch.seed, log.step)
-    with watch.open():
-        for images, labels in batch.iterate(order, log.step, shard):
-            dropout_mask = batch.dropout_mask(
-                settings.batch, profile.network.filters, settings.dropout, log.step, shard
-            )
-            parts, accuracy = step(images, labels, dropout_mask)
-            optimiser.zero_grad(set_to_none=True)
-            fabric.backward(sum(parts.values()))
-            optimiser.step()
-            schedule.step()
-            watch.after_step(parts | {"accuracy": accuracy}, len(images))
+            _settle_batch_norm(model, batch, fabric, settings.batch)
+    return model.cpu().eval(), watch.log
 
 
 def _prepare(
     model: InterpretableFaceNet, variant: Variant, profile: Profile, fabric: Fabric, steps: int
-) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Return the step and the optimiser as Fabric runs them, and the parts a checkpoint keeps."""
-    settings, alone = profile.optimisation, fabric.world_size == 1
-    if not alone and fabric.device.type == "cuda":
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the step as Fabric runs it, and the parts a checkpoint keeps."""
+    settings = profile.optimisation
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model.to(fabric.device, memory_format=torch.channels_last).train()
-    if settings.freeze_bn:
-        for module in _batch_norms(model):
+    model.to(fabric.device).to(memory_format=torch.channels_last).train()
+    for module in model.modules():
+        if settings.freeze_bn and isinstance(module, _BatchNorm):
             module.eval()
     optimiser, schedule = make_optimiser(model, settings, steps)
     if settings.compile:
         model.backbone.compile()
-    reduce = None if alone else lambda values: fabric.all_reduce(values, reduce_op="mean")
-    step, wrapped = fabric.setup(TrainingStep(model, variant, reduce), optimiser)
-    return step, wrapped, dict(model=model, optimiser=optimiser, schedule=schedule)
+    mean = partial(fabric.all_reduce, reduce_op="mean")
+    step, optimiser = fabric.setup(TrainingStep(model, variant, mean), optimiser)
+    return step, dict(model=model, optimiser=optimiser, schedule=schedule)
+
+
+def _train_steps(step: nn.Module, batch: Batcher, profile: Profile, watch: Watch) -> None:
+    """Take the steps that are left, each on its batch: forward, backward, optimiser, schedule."""
+    fabric, log, state = watch.fabric, watch.log, watch.checkpoint.state
+    size, rate = profile.optimisation.batch, profile.optimisation.dropout
+    width, shard = profile.network.filters, RankShard(fabric.global_rank, fabric.world_size)
+    order = batch_indices(len(batch.labels), size, watch.steps, batch.seed, log.step)
+    with watch.open():
+        for images, labels in batch.iterate(order, log.step, shard):
+            dropout_mask = batch.dropout_mask(size, width, rate, log.step, shard)
+            parts, accuracy = step(images, labels, dropout_mask)
+            state["optimiser"].zero_grad(set_to_none=True)
+            fabric.backward(sum(parts.values()))
+            state["optimiser"].step()
+            state["schedule"].step()
+            watch.after_step(parts | {"accuracy": accuracy}, len(images))
 
 
 @contextmanager
@@ -135,27 +124,14 @@ def _own_threads(fabric: Fabric, threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-@torch.no_grad()
-def recompute_bn_statistics(
+def _settle_batch_norm(
     model: InterpretableFaceNet, batch: Batcher, fabric: Fabric, size: int
 ) -> None:
     """Set the batch-norm statistics to the mean over training batches at the final weights.
 
     Every process does all of it, on the same faces, so that all end with the same numbers.
     """
-    norms = _batch_norms(model)
-    momenta = [module.momentum for module in norms]
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # a plain average over the batches that follow
-    count = len(batch.labels)
-    steps = max(1, min(BATCH_NORM_FACES, count) // size)
-    for images, _ in batch.iterate(batch_indices(count, size, steps, batch.seed)):
-        with fabric.autocast():
-            model.response(images)
-    for module, momentum in zip(norms, momenta, strict=True):
-        module.momentum = momentum
+    steps = max(1, min(BATCH_NORM_FACES, len(batch.labels)) // size)
+    batches = list(batch.iterate(batch_indices(len(batch.labels), size, steps, batch.seed)))
+    with fabric.autocast():
+        update_bn(batches, model.backbone)

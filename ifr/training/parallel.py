@@ -17,8 +17,8 @@ from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.common.hardware import usable_cores
 from ifr.datasets import FaceSet
 from ifr.profiles import PRETRAIN, Profile, Variant
-from ifr.training.session import Interrupts, Session
-from ifr.training.store import Recipe, Trained, as_variant, follow
+from ifr.training.session import Session, interrupts
+from ifr.training.store import Recipe, Trained, as_variant
 
 Outcome = tuple[str, Exception | None]  # name of a variant, and what ended it
 
@@ -36,45 +36,29 @@ def train_variants(
 
     The pretrained base comes first. A network trains on the ``threads`` of its profile, here as
     alone, so its weights do not depend on the number of cores. The processes map the same file of
-    faces. A variant that fails does not end the others. On a GPU they train one after the other.
-
-    Args:
-        variants: themselves, or their names.
-        profile: the run size.
-        data: training faces.
-        seed: of everything random in training.
-        progress: show how far each is.
-        deadline: on the monotonic clock, when all stop cleanly.
-
-    Returns:
-        The networks by name, in the order given.
-
-    Raises:
-        Stopped: on Ctrl-C, once all have saved a checkpoint; OutOfTime at the deadline.
-        UserError: if variants failed, once the others are trained, with the reason of each.
+    faces. A variant that fails does not end the others: the error with the reason of each comes
+    last. On a GPU they train one after the other. Stopped is raised once all saved a checkpoint.
     """
     recipes = [Recipe(as_variant(variant), profile, data, seed) for variant in variants]
     waiting = [recipe for recipe in recipes if not recipe.is_trained]
     session = Session(progress=progress, deadline=deadline)
     if any(recipe.variant != PRETRAIN for recipe in waiting):
-        follow(Recipe(PRETRAIN, profile, data, seed), session)
+        Recipe(PRETRAIN, profile, data, seed).follow(session)
     workers = min(len(waiting), usable_cores() // profile.optimisation.threads)
     beside = workers > 1 and not torch.cuda.is_available()
-    outcomes = _side_by_side(waiting, session, workers) if beside else _in_turn(waiting, session)
-    failed = {name: error for name, error in outcomes if error is not None}
+    one_by_one = (_outcome(recipe, session) for recipe in waiting)
+    failed: dict[str, Exception] = {}
+    for name, error in _side_by_side(waiting, session, workers) if beside else one_by_one:
+        if isinstance(error, Stopped) and not beside:
+            raise error
+        if error is not None:
+            failed[name] = error
     if failed:
         _raise(failed, len(variants))
-    names = {recipe.variant.name for recipe in waiting}
-    trained = {recipe.variant.name: follow(recipe, session) for recipe in recipes}
-    return {name: replace(one, loaded=name not in names) for name, one in trained.items()}
-
-
-def _in_turn(recipes: list[Recipe], session: Session) -> Iterator[Outcome]:
-    for recipe in recipes:
-        name, error = _outcome(recipe, session)
-        if isinstance(error, Stopped):
-            raise error
-        yield name, error
+    return {
+        recipe.variant.name: replace(recipe.follow(session), loaded=recipe not in waiting)
+        for recipe in recipes
+    }
 
 
 def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iterator[Outcome]:
@@ -84,19 +68,17 @@ def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iter
     ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with (
         tempfile.TemporaryDirectory() as folder,
-        Interrupts(then=(Path(folder) / "stop").touch) as interrupts,
+        interrupts((Path(folder) / "stop").touch) as stopped,
         parallel_config("loky", inner_max_num_threads=threads, **ignore),
     ):
         session = replace(session, stop_file=Path(folder) / "stop")
-        jobs = (
-            delayed(_outcome)(recipe, replace(session, line=line))
-            for line, recipe in enumerate(recipes)
-        )
+        sessions = (replace(session, line=line) for line in range(len(recipes)))
+        jobs = map(delayed(_outcome), recipes, sessions)
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
         try:
             yield from parallel(jobs)
         except TerminatedWorkerError as error:
-            if not interrupts():
+            if not stopped():
                 raise UserError(
                     "a training process was ended from outside, most likely for want of memory; "
                     "checkpoints are kept: set OMP_NUM_THREADS to fewer than the "
@@ -106,7 +88,7 @@ def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iter
             get_reusable_executor().shutdown(wait=True)  # workers would hold memory for minutes
             if session.progress and sys.stderr.isatty():
                 print("\n" * (len(recipes) - 1), file=sys.stderr)  # below the progress of all
-    if interrupts():
+    if stopped():
         raise Stopped("training is stopped and saved; run the same command again to go on")
 
 
@@ -116,7 +98,7 @@ def _outcome(recipe: Recipe, session: Session) -> Outcome:
     if session.stop_file is not None and session.stop_file.exists():
         return name, Stopped(f"{name!r} is not begun")
     try:
-        follow(recipe, session)
+        recipe.follow(session)
     except Exception as error:
         error.add_note(traceback.format_exc())
         return name, error
@@ -125,12 +107,12 @@ def _outcome(recipe: Recipe, session: Session) -> Outcome:
 
 def _raise(failed: dict[str, Exception], count: int) -> None:
     """Raise one error for all variants that did not end well."""
-    late = [str(error) for error in failed.values() if isinstance(error, OutOfTime)]
     wrong = {name: error for name, error in failed.items() if not isinstance(error, Stopped)}
+    if not wrong:
+        late = (error for error in failed.values() if isinstance(error, OutOfTime))
+        raise OutOfTime("; ".join(map(str, late)))
     reasons = "; ".join(f"{name}: {error}" for name, error in wrong.items())
     message = f"{len(wrong)} of {count} variants failed, the others are kept: {reasons}"
-    if all(isinstance(error, UserError) for error in wrong.values()) and wrong:
+    if all(isinstance(error, UserError) for error in wrong.values()):
         raise UserError(message)
-    if wrong:
-        raise ExceptionGroup(message, list(wrong.values()))
-    raise OutOfTime("; ".join(late))
+    raise ExceptionGroup(message, list(wrong.values()))

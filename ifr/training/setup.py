@@ -3,20 +3,23 @@
 import logging
 import os
 from dataclasses import asdict
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 
 from ifr.common import seeding
 from ifr.common.errors import UserError
-from ifr.common.hardware import computes_in_bfloat16
+from ifr.common.hardware import computes_in_bfloat16, keep_freed_memory
 from ifr.models import InterpretableFaceNet, build_model
 from ifr.profiles import Optimisation, Profile, Variant
 
+Precision = Literal["64-true", "32-true", "bf16-mixed"]  # as Fabric names them
 
-def fabric_precision(choice: str) -> str:
+
+def fabric_precision(choice: str) -> Precision:
     """Return Fabric's name of a precision: ``auto``, ``fp64``, ``fp32`` or ``bf16``."""
-    known = {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
+    known: dict[str, Precision] = {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
     known["auto"] = known["bf16" if computes_in_bfloat16() else "fp32"]
     if choice not in known:
         raise UserError(f"unknown precision {choice!r}: choose one of {', '.join(known)}")
@@ -26,43 +29,31 @@ def fabric_precision(choice: str) -> str:
 def make_fabric(
     precision: str = "auto", *, accelerator: str = "auto", devices: int | None = None
 ) -> Fabric:
-    """Return Lightning Fabric for the devices of this run.
+    """Return Lightning Fabric for so many devices, each with a process that Fabric starts.
 
-    Args:
-        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        devices: how many, each with a process of its own that Fabric starts; None: those torchrun
-            started, else one.
+    As many as torchrun started, else one, if None; the accelerator is "auto", "cpu" or "cuda".
     """
+    keep_freed_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces bf16 each time
     nodes, given = 1, os.environ.get("LOCAL_WORLD_SIZE")
     if given is not None:  # torchrun
         if devices not in (None, int(given)):
             raise UserError(f"torchrun started {given} processes here, {devices} are asked for")
         devices, nodes = int(given), int(os.environ["WORLD_SIZE"]) // int(given)
-    devices = devices or 1
-    cards = torch.cuda.device_count()
+    devices, cards = devices or 1, torch.cuda.device_count()
     if accelerator != "cpu" and cards and devices > cards:
         raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
-    return Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=fabric_precision(precision),
-    )
+    strategy, numbers = "ddp" if devices * nodes > 1 else "auto", fabric_precision(precision)
+    return Fabric(accelerator, strategy, devices, num_nodes=nodes, precision=numbers)
 
 
-def network_settings(profile: Profile, variant: Variant, classes: int) -> dict:
-    """Return the arguments of ``build_model`` for a variant: what a checkpoint needs to be read."""
+def network_settings(profile: Profile, variant: Variant, classes: int) -> dict[str, Any]:
+    """Return the arguments of ``build_model`` for a variant: what its weights need to be read."""
     network, settings = asdict(profile.network), profile.optimisation
     del network["input_size"]
-    return network | dict(
-        num_filters=network.pop("filters"),
-        rate=variant.lmf_rate,
-        num_classes=classes,
-        dropout=settings.dropout,
-        feature_scale=settings.feature_scale,
-    )
+    network |= dict(num_filters=network.pop("filters"), num_classes=classes)
+    factors = dict(dropout=settings.dropout, feature_scale=settings.feature_scale)
+    return network | factors | dict(rate=variant.lmf_rate)
 
 
 def build_network(
@@ -83,16 +74,14 @@ def make_optimiser(
     one-cycle rate where the time is short; set ``optimiser="sgd"`` to match, with
     ``weight_decay=0``, of which the paper says nothing.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    common = dict(lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    parameters, rate = [p for p in model.parameters() if p.requires_grad], settings.learning_rate
+    common: dict[str, Any] = dict(lr=rate, weight_decay=settings.weight_decay, fused=True)
+    schedules = torch.optim.lr_scheduler
     if settings.optimiser == "sgd":
         sgd = torch.optim.SGD(parameters, momentum=0.9, **common)
         milestones = [round(0.6 * steps), round(0.85 * steps)]
-        return sgd, torch.optim.lr_scheduler.MultiStepLR(sgd, milestones, gamma=0.1)
+        return sgd, schedules.MultiStepLR(sgd, milestones, gamma=0.1)
     if settings.optimiser != "adamw":
         raise UserError(f"unknown optimiser {settings.optimiser!r}: choose adamw or sgd")
-    adamw = torch.optim.AdamW(parameters, **common)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        adamw, settings.learning_rate, total_steps=steps, pct_start=settings.warmup_share
-    )
-    return adamw, schedule
+    adamw, warmup = torch.optim.AdamW(parameters, **common), settings.warmup_share
+    return adamw, schedules.OneCycleLR(adamw, rate, total_steps=steps, pct_start=warmup)

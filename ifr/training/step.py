@@ -1,41 +1,38 @@
 """What is minimised: the weighted sum of the paper's loss terms on one batch of both branches."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ifr import losses
 from ifr.models import InterpretableFaceNet
 from ifr.profiles import Variant
 
-AllReduceMean = Callable[[torch.Tensor], torch.Tensor]
+AllReduceMean = Callable[[Tensor], Any]  # a tensor to its mean over processes, as Fabric types it
 
 
 def loss_parts(
     model: InterpretableFaceNet,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    images: Tensor,
+    labels: Tensor,
     variant: Variant,
     *,
-    dropout_mask: torch.Tensor | None = None,
+    dropout_mask: Tensor | None = None,
     all_reduce_mean: AllReduceMean | None = None,
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Return the weighted loss terms of one batch, whose sum is minimised, and the accuracy on it.
 
+    The terms, those the variant has, are ``id`` (Eq. 3), ``features`` (Eq. 4), ``id occluded``
+    (Eq. 5), ``filters`` (Eq. 1) and ``response`` (Eq. 2); the accuracy is the share of clean faces
+    whose largest logit, as trained on, is their identity's.
+
     Args:
-        model: the network, in training mode.
         images: (N, 3, S, S), or (2N, 3, S, S) with the occluded twins behind the clean faces.
-        labels: (N,) identities.
-        variant: which terms, with which weights and forms.
         dropout_mask: (N or 2N, K) factors of dropout; drawn by the network if None.
         all_reduce_mean: averages over the processes that share the batch, for τ.
-
-    Returns:
-        ``id`` (Eq. 3), ``features`` (Eq. 4), ``id occluded`` (Eq. 5), ``filters`` (Eq. 1) and
-        ``response`` (Eq. 2), those the variant has; and the share of clean faces whose largest
-        logit, as trained on, is their identity's.
     """
     weights, count = variant.weights, len(labels)
     features, response = model.features_and_response(images)  # f(I) and LMF(ψ(I))
@@ -49,9 +46,7 @@ def loss_parts(
     tau = torch.ones_like(clean[0], dtype=torch.bool)  # without FAD no element is masked
     if variant.feature:
         keep = variant.keep(features.shape[1])
-        tau = losses.feature_selection_mask(
-            clean, occluded, keep=keep, all_reduce_mean=all_reduce_mean
-        )
+        tau = losses.feature_selection_mask(clean, occluded, keep, all_reduce_mean=all_reduce_mean)
         difference = losses.feature_activation_diversity(clean, occluded, tau)
         parts["features"] = weights.features * difference
     if len(occluded):
@@ -87,14 +82,8 @@ class TrainingStep(nn.Module):
         self.model, self.variant, self.all_reduce_mean = model, variant, all_reduce_mean
 
     def forward(
-        self, images: torch.Tensor, labels: torch.Tensor, dropout_mask: torch.Tensor | None = None
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        self, images: Tensor, labels: Tensor, dropout_mask: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss terms and the accuracy of :func:`loss_parts`."""
-        return loss_parts(
-            self.model,
-            images,
-            labels,
-            self.variant,
-            dropout_mask=dropout_mask,
-            all_reduce_mean=self.all_reduce_mean,
-        )
+        options: Any = dict(dropout_mask=dropout_mask, all_reduce_mean=self.all_reduce_mean)
+        return loss_parts(self.model, images, labels, self.variant, **options)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -55,7 +56,7 @@ class Recipe:
     @cached_property
     def config(self) -> dict:
         """All that decides the weights, as plain values."""
-        start = self.base and self.base.key
+        start = None if self.base is None else self.base.key
         return training_config(self.profile, self.variant, self.seed, self.data, start)
 
     @cached_property
@@ -66,13 +67,43 @@ class Recipe:
     @property
     def folder(self) -> Path:
         """Where the network is kept."""
-        name = f"{self.profile.name}-{self.variant.name}"
-        return paths.models() / f"{name}-seed{self.seed}-{self.key}"
+        name = f"{self.profile.name}-{self.variant.name}-seed{self.seed}-{self.key}"
+        return paths.models() / name
 
     @property
     def is_trained(self) -> bool:
         """Whether the network was trained before."""
         return (self.folder / RECORD).exists()
+
+    def follow(self, session: Session) -> Trained:
+        """Load the network, or train it and its base as a session says."""
+        folder, profile, data = self.folder, self.profile, self.data
+        if self.is_trained:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            return _rebuild(record, folder / WEIGHTS, folder)
+        fabric = session.fabric or make_fabric(profile.optimisation.precision)
+        session = replace(session, fabric=fabric)
+        start = None if self.base is None else self.base.follow(session).model.state_dict()
+        checkpoint = paths.require_writable(folder) / "checkpoint.pt"
+        kept: Any = dict(checkpoint=checkpoint, config=self.config, session=session)
+        model, log = train(self.variant, profile, data, seed=self.seed, start=start, **kept)
+        if fabric.is_global_zero:
+            self._save(model, log)
+            checkpoint.unlink(missing_ok=True)
+        fabric.barrier()
+        return Trained(model, pd.DataFrame(log.history), self.key, folder, False, log.seconds)
+
+    def _save(self, model: InterpretableFaceNet, log: TrainingLog) -> None:
+        """Write the weights, and last the record that says they are there."""
+        record = dict(variant=self.variant.name, key=self.key, seed=self.seed)
+        record |= dict(seconds=log.seconds, history=log.history, start=self.config["start"])
+        classes = int(self.data.identity.max()) + 1
+        record["network"] = network_settings(self.profile, self.variant, classes)
+        record |= dict(data=self.data.fingerprint, input_size=self.profile.network.input_size)
+        state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+        with written_whole(self.folder / WEIGHTS) as temporary:
+            save_file(state, temporary)
+        write_text(self.folder / RECORD, json.dumps(record))
 
 
 def train_or_load(
@@ -87,53 +118,19 @@ def train_or_load(
 ) -> Trained:
     """Return the trained network of a variant: from disk when it was trained before, else train it.
 
-    A variant starts from the common pretrained base, which is trained or loaded first.
-
-    Args:
-        variant: itself, or its name in ``ifr.profiles.VARIANTS``, or ``"pretrain"``.
-        profile: the run size.
-        data: training faces.
-        seed: of everything random in training.
-        progress: show how far it is.
-        fabric: launched already, where several devices are used.
-        deadline: on the monotonic clock, when training raises Stopped, to go on another time.
+    A variant starts from the common pretrained base, which is trained or loaded first. Several
+    devices need a launched ``fabric``; at the ``deadline``, on the monotonic clock, training raises
+    OutOfTime, to go on another time.
     """
     recipe = Recipe(as_variant(variant), profile, data, seed)
-    return follow(recipe, Session(fabric, progress, deadline))
+    return recipe.follow(Session(fabric, progress, deadline))
 
 
 def as_variant(variant: str | Variant) -> Variant:
-    """Return a variant by its name, or itself."""
+    """Return a variant, or ``"pretrain"``, by its name, or itself."""
     if isinstance(variant, Variant):
         return variant
     return PRETRAIN if variant == PRETRAIN.name else get_variant(variant)
-
-
-def follow(recipe: Recipe, session: Session) -> Trained:
-    """Load the network of a recipe, or train it as a session says."""
-    folder = recipe.folder
-    if recipe.is_trained:
-        return _load(folder)
-    fabric = session.fabric or make_fabric(recipe.profile.optimisation.precision)
-    session = replace(session, fabric=fabric)
-    start = None if recipe.base is None else follow(recipe.base, session).model.state_dict()
-    paths.require_writable(folder)
-    checkpoint = folder / "checkpoint.pt"
-    model, log = train(
-        recipe.variant,
-        recipe.profile,
-        recipe.data,
-        seed=recipe.seed,
-        start=start,
-        checkpoint=checkpoint,
-        config=recipe.config,
-        session=session,
-    )
-    if fabric.is_global_zero:
-        _save(recipe, model, log)
-        checkpoint.unlink(missing_ok=True)
-    fabric.barrier()
-    return Trained(model, pd.DataFrame(log.history), recipe.key, folder, False, log.seconds)
 
 
 def save_half(trained: Trained, path: Path) -> None:
@@ -161,42 +158,14 @@ def load_half(variant: str, profile: str) -> Trained:
         )
     with safe_open(path, "pt") as file:
         record = json.loads(file.metadata()["record"])
-    stored = load_file(path).items()
-    state = {name: value.float() if value.is_floating_point() else value for name, value in stored}
     key = f"reference-{file_hash(path)[:16]}"
-    cache = paths.models() / f"{profile}-{variant}-{key}"
-    return _rebuild(record | dict(key=key), state, path, cache)
+    return _rebuild(record | dict(key=key), path, paths.models() / f"{profile}-{variant}-{key}")
 
 
-def _save(recipe: Recipe, model: InterpretableFaceNet, log: TrainingLog) -> None:
-    """Write the weights, and last the record that says they are there."""
-    classes = int(recipe.data.identity.max()) + 1
-    record = dict(
-        variant=recipe.variant.name,
-        key=recipe.key,
-        seed=recipe.seed,
-        seconds=log.seconds,
-        data=recipe.data.fingerprint,
-        start=recipe.base and recipe.base.key,
-        network=network_settings(recipe.profile, recipe.variant, classes),
-        input_size=recipe.profile.network.input_size,
-        history=log.history,
-    )
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with written_whole(recipe.folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
-    write_text(recipe.folder / RECORD, json.dumps(record))
-
-
-def _load(folder: Path) -> Trained:
-    path = folder / WEIGHTS
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return _rebuild(record, load_file(path), path, folder)
-
-
-def _rebuild(record: dict, state: dict[str, torch.Tensor], source: Path, folder: Path) -> Trained:
+def _rebuild(record: dict, weights: Path, folder: Path) -> Trained:
+    """Return the network of a record, in float32."""
     with torch.random.fork_rng(devices=[]):  # drawn weights are replaced at once
         model = build_model(**record["network"])
-    load_weights(model, state, source=str(source))
+    load_weights(model, load_file(weights), source=str(weights))  # which widens half precision
     history = pd.DataFrame(record["history"])
     return Trained(model.eval(), history, record["key"], folder, True, record["seconds"])

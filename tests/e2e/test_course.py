@@ -1,7 +1,9 @@
 """The exercises grade themselves: full points for right answers, none for none, fewer for wrong."""
 
 import json
+import os
 import shutil
+from functools import cache
 
 import nbformat
 import pytest
@@ -17,6 +19,7 @@ from check_course import (
 from ifr.apps import course
 from ifr.cli.main import main as cli
 from ifr.common import paths
+from ifr.common.errors import UserError
 
 ROOT = paths.PACKAGE.parent
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("[0-9][0-9]_*.ipynb"))
@@ -48,9 +51,14 @@ def cells_of(path):
     return {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
 
 
+@cache
+def graded(path):
+    return grade_exercise(path, WRONG)
+
+
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
 def test_every_submission_scores_what_it_must(path):
-    grades = grade_exercise(path, WRONG)
+    grades = graded(path)
     assert not [str(grade) for grade in grades if grade.problem]
     assert grades[0].submission == "reference" and grades[0].points == grades[0].most > 0
     assert grades[1].submission == "untouched" and grades[1].points == 0
@@ -61,7 +69,7 @@ def test_every_submission_scores_what_it_must(path):
 def test_nbgrader_gives_the_same_points(path):
     """Of the reference, the untouched release and the first wrong solution: a kernel each."""
     there = {grade.submission: grade for grade in grade_with_nbgrader(path, WRONG, first)}
-    here = {grade.submission: grade for grade in grade_exercise(path, WRONG, first)}
+    here = {grade.submission: grade for grade in graded(path)[:3]}
     assert len(there) == 3 and there == here
 
 
@@ -87,6 +95,14 @@ def test_the_release_keeps_the_text_and_hides_the_answers(built, path):
         else:
             assert cell.source == whole[name].source
     assert (built / "gradebook.db").exists() and (built / "nbgrader_config.py").exists()
+
+
+def test_building_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.delenv("JUPYTER_PREFER_ENV_PATH", raising=False)
+    before = dict(os.environ)
+    with course.nbgrader_api(course.build(tmp_path, NUMBERS[:1])):
+        assert os.environ["PATH"] != before["PATH"]
+    assert dict(os.environ) == before
 
 
 def test_building_again_keeps_what_students_handed_in(built):
@@ -132,7 +148,7 @@ def spoil(path, change):
 )
 def test_an_exercise_out_of_form_is_refused(exercise, change, message):
     spoil(exercise, change)
-    with pytest.raises(ValueError, match=rf"{exercise.name}.*{message}"):
+    with pytest.raises(UserError, match=rf"{exercise.name}.*{message}"):
         course.require_form(exercise)
 
 
@@ -144,20 +160,20 @@ def test_a_wrong_solution_is_read_and_put_in_place(tmp_path):
     mistake = read_mistake(path)
     assert mistake.loses == {"test_a", "test_b"} and mistake.cells == {"a": "A = 1", "b": "B"}
     solved = nbformat.read(EXERCISES[0], as_version=4)
-    with pytest.raises(ValueError, match="forgets: the exercise has no answer cell a, b"):
+    with pytest.raises(UserError, match="forgets: the exercise has no answer cell a, b"):
         with_mistake(solved, mistake)
     path.write_text('"""Forgets."""\nA = 1\n')
-    with pytest.raises(ValueError, match=r"forgets\.py is no wrong solution: expected a docstring"):
+    with pytest.raises(UserError, match=r"forgets\.py is no wrong solution: expected a docstring"):
         read_mistake(path)
 
 
 def test_too_few_wrong_solutions_and_unknown_numbers_are_refused(tmp_path, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="has 0 wrong solutions"):
+    with pytest.raises(UserError, match="has 0 wrong solutions"):
         next(check(tmp_path, NUMBERS[:1]))
     monkeypatch.setattr("sys.argv", ["ifr", "course", "build", "77", "--to", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        cli()
     assert stop.value.code == 2 and "no exercise 77: choose from 01" in capsys.readouterr().err
     monkeypatch.setattr(paths, "exercises", lambda: tmp_path)
-    with pytest.raises(FileNotFoundError, match="no exercises in"):
+    with pytest.raises(UserError, match="no exercises in"):
         course.exercises()

@@ -9,8 +9,7 @@ import numpy as np
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
 from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.readers.folder import is_image
-from ifr.datasets.readers.images import Files, photograph_set
+from ifr.datasets.readers.images import Files, is_image, photograph_set, require
 
 NAME = re.compile(r"(?P<sex>[mw])-(?P<person>\d+)-(?P<shot>\d+)", re.IGNORECASE)
 SESSION_SHOTS = 13
@@ -27,48 +26,32 @@ def read_ar(root: Path) -> DatasetIndex:
 
     Shots 1 to 13 are session 1 and 14 to 26 session 2; in each the 1st is neutral, 2 to 4 are
     expressions, 5 to 7 lights, 8 to 10 sunglasses and 11 to 13 a scarf. Which of the expressions
-    and lights a number is follows AR's own list.
-
-    Returns:
-        Attributes ``file``, ``subject`` (``m-001``), ``shot``, ``session``, ``condition`` and
-        ``occluder`` (``none``, ``sunglasses``, ``scarf``). ``counts``: images, identities,
-        occluded, paper_subset (sunglasses or scarf in session 1).
+    and lights a number is follows AR's own list. Attributes ``shot``, ``session``, ``condition``
+    and ``occluder`` (``none``, ``sunglasses``, ``scarf``); ``counts``: images, identities,
+    occluded, paper_subset.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the one with AR's images")
+    root = require(root, "give the one with AR's images", "folder")
     shots, issues = _shots(root)
     if not shots:
-        raise UserError(
-            f"{root} holds no image named as AR's are: m-001-08.bmp, w-12-3.jpg and so on"
-        )
+        names = "m-001-08.bmp, w-12-3.jpg and so on"
+        raise UserError(f"{root} holds no image named as AR's are: {names}")
     keys = sorted(shots)
-    files, subjects = [shots[key] for key in keys], [subject for subject, _ in keys]
-    shot = np.array([number for _, number in keys], np.int64)
-    conditions = np.array([CONDITIONS[(number - 1) % SESSION_SHOTS] for number in shot])
-    kind = np.char.partition(conditions, " ")[:, 0]
+    subjects, shot = [subject for subject, _ in keys], np.array([number for _, number in keys])
+    condition = np.array(CONDITIONS)[(shot - 1) % SESSION_SHOTS]
+    kind = np.char.partition(condition, " ")[:, 0]
     occluder = np.where(np.isin(kind, ("sunglasses", "scarf")), kind, "none")
-    faces = photograph_set(
-        "ar",
-        Files(root, files),
-        files,
-        subjects,
-        shot=shot,
-        session=(shot - 1) // SESSION_SHOTS + 1,
-        condition=conditions,
-        occluder=occluder,
-    )
+    session = (shot - 1) // SESSION_SHOTS + 1
+    labels = dict(shot=shot, session=session, condition=condition, occluder=occluder)
+    faces = photograph_set("ar", Files(root, [shots[key] for key in keys]), subjects, **labels)
+    people = Counter(subjects)
     issues += [
         Issue("missing shots", subject, f"{SHOTS - count} of its {SHOTS} shots are not there")
-        for subject, count in sorted(Counter(subjects).items())
+        for subject, count in people.items()
         if count < SHOTS
     ]
-    counts = dict(
-        images=len(files),
-        identities=len(set(subjects)),
-        occluded=int((occluder != "none").sum()),
-        paper_subset=int(paper_subset(faces).sum()),
-    )
+    counts = dict(images=len(faces), identities=len(people))
+    counts["occluded"] = int((occluder != "none").sum())
+    counts["paper_subset"] = int(paper_subset(faces).sum())
     return DatasetIndex(faces, counts, tuple(issues))
 
 
@@ -86,11 +69,8 @@ def _shots(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
     """Return the file of each (subject, shot), and what is wrong with the others."""
     files: dict[tuple[str, int], str] = {}
     issues = []
-    for path in sorted(root.rglob("*")):
-        if path.is_dir():
-            continue
-        relative = path.relative_to(root).as_posix()
-        match = NAME.fullmatch(path.stem)
+    for path in sorted(path for path in root.rglob("*") if not path.is_dir()):
+        relative, match = path.relative_to(root).as_posix(), NAME.fullmatch(path.stem)
         if match and path.suffix.lower() == RAW:
             impact = "not read: convert it from 768x576 raw RGB to .png first"
             issues.append(Issue("raw image", relative, impact))

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,74 +9,55 @@ import numpy as np
 from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex
 from ifr.datasets.pairs import PairList
-from ifr.datasets.readers.images import photograph_set
+from ifr.datasets.readers.images import ImageSource, photograph_set, require
 
 FOLDS = 10
 # All that a pickle of arrays, bytes and lists of numbers needs.
-ADMITTED = {("_codecs", "encode"), ("numpy", "dtype"), ("numpy", "ndarray")} | {
-    (f"numpy.{core}.{module}", name)
-    for core in ("core", "_core")  # of NumPy 1 and 2
-    for module, name in (
-        ("multiarray", "_reconstruct"),
-        ("multiarray", "scalar"),
-        ("numeric", "_frombuffer"),
-    )
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that builds arrays and plain values and refuses to import anything else."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in ADMITTED:
-            raise _Refused(f"{module}.{name}")
-        return super().find_class(module, name)
+PARTS = ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
+CORES = ("numpy.core", "numpy._core")  # of NumPy 1 and 2
+ADMITTED = {"_codecs.encode", "numpy.dtype", "numpy.ndarray"}
+ADMITTED |= {f"{core}.{part}" for core in CORES for part in PARTS}
 
 
 class _Refused(Exception):
     """A pickle asked for something that is no array."""
 
 
-class Buffers:
-    """Encoded images of a file, held in memory, each with its number in the file."""
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that builds arrays and plain values and refuses to import anything else."""
 
-    def __init__(self, file: str, images: Sequence[bytes], numbers: np.ndarray) -> None:
-        self.file, self.images, self.numbers = file, images, numbers
+    def find_class(self, module: str, name: str) -> object:
+        if f"{module}.{name}" not in ADMITTED:
+            raise _Refused(f"{module}.{name}")
+        return super().find_class(module, name)
 
-    def __len__(self) -> int:
-        return len(self.images)
 
-    def take(self, rows: np.ndarray) -> "Buffers":
-        return Buffers(self.file, [self.images[row] for row in rows], self.numbers[rows])
+class Buffers(ImageSource):
+    """Encoded images of a file, held in memory as ``places``, by their numbers in the file."""
 
-    def name(self, index: int) -> str:
-        return f"{self.file}, image {self.numbers[index]}"
+    places: np.ndarray
 
     def size(self, index: int) -> int:
-        return len(self.images[index])
+        return len(self.places[index])
 
     def read(self, index: int) -> bytes:
-        return self.images[index]
+        return self.places[index]
 
 
 def read_bin(path: Path) -> DatasetIndex:
-    """Read a pickle of ``(bins, issame)``: two encoded images for each pair.
+    """Read a pickle of ``(bins, issame)``: two encoded images for each pair, held in memory.
 
     A pickle can run any program when it is opened. This one is opened by a reader that lets
-    arrays through and refuses everything else. The encoded images are held in memory.
-
-    Returns:
-        The file says nothing of identities: each image gets a number of its own, and ``subject``
-        is empty. ``protocol``: the pairs in ten folds of equal length, as InsightFace takes them.
-        ``counts``: images, pairs.
+    arrays through and refuses everything else. The file says nothing of identities: each image
+    gets a number of its own, and ``subject`` is empty. ``protocol``: the pairs in ten folds of
+    equal length, as InsightFace takes them. ``counts``: images, pairs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is not there; give an InsightFace .bin file")
+    path = require(path, "give an InsightFace .bin file")
     bins, issame = _load(path)
-    images = [_as_bytes(path, k, one) for k, one in enumerate(bins)]
+    images = np.empty(len(bins), object)
+    images[:] = [_as_bytes(path, number, image) for number, image in enumerate(bins)]
     try:
-        flags = np.array([int(one) for one in issame])
+        flags = np.array([int(flag) for flag in issame])
     except (TypeError, ValueError):
         flags = np.array([-1])
     if not len(flags) or not np.isin(flags, (0, 1)).all():
@@ -88,9 +68,8 @@ def read_bin(path: Path) -> DatasetIndex:
             "file is cut short or of another kind"
         )
     rows = np.arange(len(images), dtype=np.int64)
-    source = Buffers(str(path), images, rows)
-    faces = photograph_set(path.stem, source, rows.astype(str), rows)
-    faces.attributes["subject"] = np.full(len(rows), "")
+    unknown = np.full(len(rows), "")
+    faces = photograph_set(path.stem, Buffers(path, rows, images), rows, subject=unknown)
     folds = np.arange(len(flags), dtype=np.int64) * FOLDS // len(flags)
     pairs = PairList(rows.reshape(-1, 2), flags.astype(bool), folds)
     return DatasetIndex(faces, dict(images=len(images), pairs=len(flags)), (), pairs)
@@ -109,22 +88,19 @@ def _load(path: Path) -> tuple:
     except MemoryError:
         raise UserError(f"{path}: broken: it asks for more memory than there is") from None
     except Exception as error:  # a broken pickle raises nearly anything
-        raise UserError(
-            f"{path}: not a pickle, or cut short ({type(error).__name__}: {error})"
-        ) from None
-    if not isinstance(content, (tuple, list)) or len(content) != 2:
-        raise UserError(f"{path}: expected (bins, issame), got {type(content).__name__}")
-    for part in content:
-        if not isinstance(part, (list, tuple, np.ndarray)):
-            raise UserError(f"{path}: expected two lists, got a {type(part).__name__}")
-    return tuple(content)
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: not a pickle, or cut short ({reason})") from None
+    parts = tuple(content) if isinstance(content, (tuple, list)) else (content,)
+    if len(parts) != 2 or not all(isinstance(part, (list, tuple, np.ndarray)) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts[:3])
+        raise UserError(f"{path}: expected two lists (bins, issame), got {len(parts)}: {kinds}")
+    return parts
 
 
-def _as_bytes(path: Path, index: int, one: object) -> bytes:
-    if isinstance(one, (bytes, bytearray)):
-        return bytes(one)
-    if isinstance(one, np.ndarray) and one.dtype == np.uint8:
-        return one.tobytes()
-    raise UserError(
-        f"{path}: image {index} must be bytes or an array of uint8, got {type(one).__name__}"
-    )
+def _as_bytes(path: Path, number: int, image: object) -> bytes:
+    if isinstance(image, (bytes, bytearray)):
+        return bytes(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return image.tobytes()
+    kind = type(image).__name__
+    raise UserError(f"{path}: image {number} must be bytes or an array of uint8, got {kind}")

@@ -4,25 +4,17 @@ from pathlib import Path
 
 from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set
+from ifr.datasets.readers.images import Files, is_image, photograph_set, require
 
 LAYOUT = "expected one folder for each identity with its images: ROOT/identity/image.jpg"
 
 
 def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
-    """Read a folder of identities, ``root/identity/image.jpg``.
+    """Read a folder of identities as a set with a name, the folder's own if None.
 
-    Args:
-        root: holds one folder for each identity, which holds its images.
-        name: of the set; the folder's own if None.
-
-    Returns:
-        Faces in the order of identity and file name. What is no image, lies elsewhere or is empty
-        is an issue. ``counts``: images, identities.
+    What is no image, lies elsewhere or is empty is an issue. ``counts``: images, identities.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; {LAYOUT}")
+    root = require(root, LAYOUT, "folder")
     files: list[str] = []
     issues: list[Issue] = []
     loose = 0
@@ -37,15 +29,9 @@ def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
         seen = f"; {loose} images lie in {root} itself" if loose else ""
         raise UserError(f"{root} holds no identity with an image; {LAYOUT}{seen}")
     subjects = [file.partition("/")[0] for file in files]
-    faces = photograph_set(name or root.resolve().name, Files(root, files), files, subjects)
-    return DatasetIndex(
-        faces, dict(images=len(files), identities=len(set(subjects))), tuple(issues)
-    )
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a path has the suffix of an image and is not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    faces = photograph_set(name or root.resolve().name, Files(root, files), subjects)
+    counts = dict(images=len(files), identities=len(set(subjects)))
+    return DatasetIndex(faces, counts, tuple(issues))
 
 
 def _images_of(folder: Path, root: Path, issues: list[Issue]) -> list[str]:

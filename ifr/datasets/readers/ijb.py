@@ -1,67 +1,92 @@
 """What the readers of IJB-A and IJB-C share: from the lines of their tables to templates and pairs.
 
-A line is one face in one template: TEMPLATE_ID, SUBJECT_ID, MEDIA_ID, its image as a path below the
-root, its row in the set of different faces, and whether it is occluded.
+A line is one face in one template: TEMPLATE_ID, SUBJECT_ID, MEDIA_ID, FILE as the table names the
+image, and ``template``, what issues call it; then ``image``, its path below the root, ``row`` in
+the set of different faces, and whether it is ``occluded``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
+from ifr.datasets.face_set import FaceSet
 from ifr.datasets.index import Issue
-from ifr.datasets.readers.tables import resolve_images
+from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set
+from ifr.datasets.readers.tables import read_numbers, read_table
 from ifr.datasets.templates import Templates
 
+BOX = ("FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
 
-def find_images(
-    lines: pd.DataFrame, column: str, template: Sequence[str], root: Path, issues: list[Issue]
-) -> pd.DataFrame:
-    """Return the lines whose image is there, with its path as ``image``; note the others.
 
-    Args:
-        lines: of all tables.
-        column: the image's name in the tables.
-        template: columns that tell all templates apart.
-        root: the images lie below it.
-        issues: to which missing images are added.
+def read_lines(tables: Mapping[str, Path], **columns: Sequence[str]) -> pd.DataFrame:
+    """Return the lines of several tables, with the key of each line's table as ``source``."""
+    parts = {source: read_table(path, **columns) for source, path in tables.items()}
+    return pd.concat(parts, names=["source"]).reset_index(level=0)
+
+
+def find_images(lines: pd.DataFrame, root: Path, issues: list[Issue]) -> pd.DataFrame:
+    """Return the lines whose image is there; note the others, and templates left without any."""
+    lines = lines.assign(image=_resolve_images(root, lines["FILE"].tolist()))
+    there = lines["image"] != ""
+    counts = lines[~there].drop_duplicates(["FILE", "template"])["FILE"].value_counts().sort_index()
+    if not there.any():
+        first = lines["FILE"].iloc[0] if len(lines) else "none"
+        missing = f"none of the {len(counts)} images its tables name, such as {first}"
+        raise UserError(f"{root} holds {missing}; put them there")
+    lost = [(str(file), f"{count} templates lose it") for file, count in counts.items()]
+    issues += [Issue("missing image", *where) for where in lost]
+    left = lines["template"].isin(lines["template"][there])
+    impact = "it is left out with its comparisons"
+    empty = lines["template"][~left].unique()
+    issues += [Issue("template without images", template, impact) for template in empty]
+    return lines[there].reset_index(drop=True)
+
+
+def _resolve_images(root: Path, names: Sequence[str]) -> np.ndarray:
+    """Return the path below the root of each named image that is there, ``""`` of others.
+
+    An image with another ending than the one named is taken, in any case.
     """
-    lines = lines.assign(image=resolve_images(root, lines[column].astype(str).tolist()))
-    gone = lines[lines["image"] == ""]
-    templates = gone.drop_duplicates([column, *template])[column].astype(str).value_counts()
-    for file, count in templates.sort_index().items():
-        issues.append(Issue("missing image", str(file), f"{count} templates lose it"))
-    lines = lines[lines["image"] != ""].reset_index(drop=True)
-    if not len(lines):
-        first = gone[column].iloc[0] if len(gone) else "none"
-        raise UserError(
-            f"{root} holds none of the {len(templates)} images its tables name, such as {first}; "
-            "put them there"
-        )
-    return lines
+    names = [name.replace("\\", "/") for name in names]
+    folders = {name[: name.rfind("/") + 1] for name in names}
+    paths = [(folder, path) for folder in folders for path in (root / folder).glob("*")]
+    files = sorted(folder + path.name for folder, path in paths if path.is_file())
+    images = [file for file in reversed(files) if file.lower().endswith(SUFFIXES)]
+    known = {_stem(file): file for file in images} | {file: file for file in files}
+    return np.array([known.get(name) or known.get(_stem(name), "") for name in names], str)
 
 
-def number_faces(lines: pd.DataFrame, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the face of each line, numbered by first appearance, and the first line of each face.
+def _stem(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file).lower()
 
-    Each different box (N, 4) of an image is a face; without boxes, (N, 0), each image is one.
+
+def number_faces(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the lines with their ``row``, by first appearance, and the first line of each face.
+
+    Each different box of an image is a face; without boxes each image is one.
     """
-    keys = pd.DataFrame(np.nan_to_num(box, nan=-1.0)).assign(image=lines["image"].to_numpy())
-    rows = keys.groupby(list(keys), sort=False).ngroup().to_numpy().astype(np.int64)
-    return rows, np.unique(rows, return_index=True)[1]
+    keys = [name for name in ("image", *BOX) if name in lines]
+    row = lines.groupby(keys, sort=False, dropna=False).ngroup().astype(np.int64)
+    lines = lines.assign(row=row)
+    return lines, lines.drop_duplicates("row")
 
 
-def name_faces(images: np.ndarray) -> np.ndarray:
-    """Return a name for each face: its image, ``#``, and its number among those of the image."""
-    number = pd.Series(images).groupby(images).cumcount().astype(str).to_numpy(str)
-    return np.char.add(np.char.add(images, "#"), number)
+def face_set(name: str, root: Path, faces: pd.DataFrame, **attributes: np.ndarray) -> FaceSet:
+    """Return faces with boxes as a set; ``file`` is the image, ``#`` and its number there."""
+    image = faces["image"].to_numpy(str)
+    number = faces.groupby("image").cumcount().to_numpy().astype(str)
+    attributes |= dict(image=image, box=faces[list(BOX)].to_numpy(np.float32))
+    attributes["file"] = np.char.add(np.char.add(image, "#"), number)
+    return photograph_set(name, Files(root, image), faces["SUBJECT_ID"].to_numpy(), **attributes)
 
 
 def group_templates(lines: pd.DataFrame, source: str) -> Templates:
-    """Put lines together into templates; messages call the table they are from ``source``."""
-    lines = lines.sort_values("TEMPLATE_ID", kind="stable")
+    """Put the lines of a table together into templates."""
+    lines = lines[lines["source"] == source].sort_values("TEMPLATE_ID", kind="stable")
     ids, subjects = (lines[name].to_numpy(np.int64) for name in ("TEMPLATE_ID", "SUBJECT_ID"))
     known, first = np.unique(ids, return_index=True)
     mixed = np.flatnonzero((ids[1:] == ids[:-1]) & (subjects[1:] != subjects[:-1]))
@@ -71,61 +96,49 @@ def group_templates(lines: pd.DataFrame, source: str) -> Templates:
             f"{source}: template {ids[mixed[0]]} is of subject {one} in one line and {two} in "
             "another; a template is of one subject"
         )
-    return Templates(
-        known,
-        subjects[first],
-        lines["row"].to_numpy(np.int64),
-        lines["MEDIA_ID"].to_numpy(np.int64),
-        np.append(first, len(ids)).astype(np.int64),
-        lines["occluded"].to_numpy(bool),
-    )
+    rows, media = (lines[name].to_numpy(np.int64) for name in ("row", "MEDIA_ID"))
+    starts = np.append(first, len(ids)).astype(np.int64)
+    return Templates(known, subjects[first], rows, media, starts, lines["occluded"].to_numpy(bool))
 
 
-def note_empty(ids: np.ndarray, templates: Templates, source: str, issues: list[Issue]) -> None:
-    """Add an issue for each of the template numbers that has no image left."""
-    impact = "it is left out with its comparisons"
-    issues += [
-        Issue("template without images", f"{source}template {template}", impact)
-        for template in np.setdiff1d(ids, templates.ids)
-    ]
-
-
-def find_pairs(
-    table: pd.DataFrame, verify: Templates, name: str, issues: list[Issue]
+def read_pairs(
+    path: Path, verify: Templates, root: Path, issues: list[Issue], *, labelled: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the comparisons of a table, (P, 2) int32 templates, and (P,) which lines they are."""
-    first, second = table["first"].to_numpy(), table["second"].to_numpy()
-    pairs, kept, repeats = index_pairs(verify, first, second)
+    """Return the comparisons of a file, (P, 2) int32 templates, and whether each is of one person.
+
+    By the subjects of the templates, or by a third column, which is 0 or 1, of a file with white
+    space in place of commas.
+    """
+    names = ["first", "second", "label"] if labelled else ["first", "second"]
+    separator = r"\s+" if labelled else ","
+    table = read_numbers(path, dict.fromkeys(names, np.int32), separator=separator)
+    pairs, kept, repeats = index_pairs(verify, *(table[name].to_numpy() for name in names[:2]))
+    name = path.relative_to(root).as_posix()
     if repeats:
         issues.append(Issue("duplicate comparisons", name, f"{repeats:,} are counted once"))
-    unknown = len(table) - len(kept) - repeats
-    if unknown:
+    if unknown := len(table) - len(kept) - repeats:
         impact = f"{unknown:,} of {len(table):,} are left out"
         issues.append(Issue("comparisons of unknown templates", name, impact))
-    return pairs, kept
+    if not labelled:
+        return pairs, verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
+    wrong = table["label"][~table["label"].isin((0, 1))]
+    if len(wrong):
+        label = f"label must be 0 or 1, got {wrong.iloc[0]}"
+        raise UserError(f"{path}, line {wrong.index[0] + 1}: {label}")
+    return pairs, table["label"].to_numpy()[kept] == 1
 
 
 def index_pairs(
     templates: Templates, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Turn pairs of template numbers, (P,) each, into indices of templates.
+    """Turn P pairs of template numbers into indices, (P', 2) int32, each pair in one order once.
 
-    Returns:
-        (P', 2) int32 indices, each pair once; (P',) which of the P pairs they are; and how many
-        pairs were left out as repeats. Pairs of a template that is not there are left out, too.
+    Also returned: (P',) which of the P pairs they are, of templates that are there, and how many
+    were left out as repeats.
     """
-    if not len(templates):
-        return np.zeros((0, 2), np.int32), np.zeros(0, np.int64), 0
-    sides = []
-    for numbers in (first, second):
-        index = np.searchsorted(templates.ids, numbers).clip(max=len(templates) - 1)
-        sides.append(np.where(templates.ids[index] == numbers, index, -1).astype(np.int32))
-    known = np.flatnonzero((sides[0] >= 0) & (sides[1] >= 0))
-    pairs = np.stack([side[known] for side in sides], axis=1)
-    # One number for each unordered pair; a stable sort keeps the first of the repeats.
-    low, high = pairs.min(axis=1).astype(np.int64), pairs.max(axis=1)
-    key = low * len(templates) + high
-    order = np.argsort(key, kind="stable")
-    again = np.zeros(len(key), bool)
-    again[order[1:]] = key[order][1:] == key[order][:-1]
-    return pairs[~again], known[~again], int(again.sum())
+    ids = pd.Index(templates.ids)
+    pairs = np.stack([ids.get_indexer(side).astype(np.int32) for side in (first, second)], axis=1)
+    known = np.flatnonzero((pairs >= 0).all(axis=1))
+    low, high = np.sort(pairs[known], axis=1).astype(np.int64).T
+    again = pd.Series(low * len(ids) + high).duplicated().to_numpy()  # the first of a pair stays
+    return pairs[known[~again]], known[~again], int(again.sum())

@@ -1,12 +1,13 @@
 """Encoded images as an array: decoded one at a time, only when they are read."""
 
 import io
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast, overload
+from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ifr.common.errors import UserError
@@ -21,29 +22,20 @@ class UnreadableImage(UserError):
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode one image to (H, W, 3) uint8 RGB.
+    """Decode one image, which messages call ``name``, to (H, W, 3) uint8 RGB.
 
     Greyscale is repeated over the channels, CMYK and palettes are converted, 16 bits are scaled to
     8, transparency is laid on black, and the EXIF orientation is applied.
-
-    Args:
-        data: the bytes of an image file.
-        name: what messages call it.
-
-    Raises:
-        UnreadableImage: if the bytes are no image, are broken, or too many pixels.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise UnreadableImage(
-                    f"{name}: {image.width} x {image.height} pixels are more than "
-                    f"{MOST_PIXELS:,}; crop or shrink it first"
-                )
+                size = f"{image.width} x {image.height} pixels are more than {MOST_PIXELS:,}"
+                raise UnreadableImage(f"{name}: {size}; crop or shrink it first")
             return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        what = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
-        raise UnreadableImage(f"{name}: {what}, not an image this can read") from None
+        content = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
+        raise UnreadableImage(f"{name}: {content}, not an image this can read") from None
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
@@ -60,46 +52,51 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-class ImageSource(Protocol):
-    """Where encoded images come from; must survive pickling, for worker processes."""
+class ImageSource(ABC):
+    """Encoded images at a path by their keys, the names in the data set, read one at a time.
 
-    def __len__(self) -> int: ...
+    ``places``: where each lies in a file of many. Sources are sent to worker processes.
+    """
 
-    def take(self, rows: np.ndarray) -> "ImageSource":
+    called = "image"  # what messages call an entry of the path
+
+    def __init__(self, path: Path, keys: ArrayLike, places: np.ndarray | None = None) -> None:
+        self.path, self.keys, self.places = Path(path), np.asarray(keys), places
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: np.ndarray) -> Self:
         """Return some of the images, without holding the others."""
+        places = None if self.places is None else self.places[rows]
+        return type(self)(self.path, self.keys[rows], places)
 
     def name(self, index: int) -> str:
-        """Return what messages call an image: its path, or its place in a record file."""
+        """Return what messages call an image: its path, or its key in a file of many."""
+        return f"{self.path}, {self.called} {self.keys[index]}"
 
+    @abstractmethod
     def size(self, index: int) -> int:
         """Return the bytes of an image without reading them; 0 for one that is missing."""
 
+    @abstractmethod
     def read(self, index: int) -> bytes:
         """Return the encoded bytes of an image, or raise UnreadableImage."""
 
 
-class Files:
-    """Image files under one root, named by their paths relative to it, with forward slashes."""
-
-    def __init__(self, root: Path, files: Sequence[str]) -> None:
-        self.root, self.files = Path(root), list(files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def take(self, rows: np.ndarray) -> "Files":
-        return Files(self.root, [self.files[row] for row in rows])
+class Files(ImageSource):
+    """Image files under one root; their keys are paths relative to it, with forward slashes."""
 
     def name(self, index: int) -> str:
-        return str(self.root / self.files[index])
+        return str(self.path / self.keys[index])
 
     def size(self, index: int) -> int:
-        path = self.root / self.files[index]
+        path = self.path / self.keys[index]
         return path.stat().st_size if path.is_file() else 0
 
     def read(self, index: int) -> bytes:
         try:
-            return (self.root / self.files[index]).read_bytes()
+            return (self.path / self.keys[index]).read_bytes()
         except OSError as error:
             raise UnreadableImage(f"{self.name(index)}: {error.strerror}") from None
 
@@ -125,33 +122,22 @@ class LazyImages:
         """(N, H, W, 3) by the first image; the others may differ until they are aligned."""
         return (len(self), *(self[0].shape if len(self) else (0, 0, 3)))
 
-    @overload
-    def __getitem__(self, which: int | np.integer) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, which: slice | np.ndarray) -> "LazyImages": ...
-    def __getitem__(
-        self, which: int | np.integer | slice | np.ndarray
-    ) -> "np.ndarray | LazyImages":
+    def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> Any:
         rows = np.arange(len(self))[which]
         if isinstance(which, (int, np.integer)):
             return decode_image(self.source.read(int(rows)), self.source.name(int(rows)))
         return LazyImages(self.source.take(rows))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[index] for index in range(len(self)))
-
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("images that are decoded when read cannot be had without a copy")
-        if not len(self):
-            return np.zeros((0, 0, 0, 3), dtype or np.uint8)
-        first = self[0]
-        result = np.empty((len(self), *first.shape), dtype or np.uint8)
-        for row, image in enumerate(self):
-            if image.shape != first.shape:
+        result = np.empty(self.shape if len(self) else (0, 0, 0, 3), dtype or np.uint8)
+        for row in range(len(self)):
+            image = self[row]
+            if image.shape != result.shape[1:]:
                 raise UserError(
                     f"{self.source.name(row)} is {image.shape[1]} x {image.shape[0]} pixels, "
-                    f"{self.source.name(0)} is {first.shape[1]} x {first.shape[0]}: images of "
+                    f"{self.source.name(0)} is {result.shape[2]} x {result.shape[1]}: images of "
                     "several sizes make no array; align them with ifr data prepare"
                 )
             result[row] = image
@@ -159,14 +145,22 @@ class LazyImages:
 
 
 def photograph_set(
-    name: str,
-    source: ImageSource,
-    files: Sequence[str] | np.ndarray,
-    subjects: Sequence[str] | np.ndarray,
-    **attributes: np.ndarray,
+    name: str, source: ImageSource, subjects: Sequence[str] | np.ndarray, **attributes: np.ndarray
 ) -> FaceSet:
-    """Return images as a set; the sorted subjects, text or numbers, are its identities."""
+    """Return images as a set; the sorted subjects are its identities, the keys ``file``."""
     identity = np.unique(subjects, return_inverse=True)[1].astype(np.int64)
-    known = {"file": np.array(files, dtype=str), "subject": np.array(subjects).astype(str)}
+    known = {"file": source.keys.astype(str), "subject": np.array(subjects).astype(str)}
     images = cast(np.ndarray, LazyImages(source))  # it has what readers of a FaceSet ask for
     return FaceSet(name, images, identity, None, known | attributes)
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a path has the suffix of an image and is not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def require(path: Path, hint: str, kind: str = "file") -> Path:
+    """Return the ``"file"`` or ``"folder"`` that a reader is given; refuse another with a hint."""
+    if not (Path(path).is_dir() if kind == "folder" else Path(path).is_file()):
+        raise UserError(f"there is no {kind} {path}; {hint}")
+    return Path(path)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.readers.images import SUFFIXES
+from ifr.datasets.readers.images import SUFFIXES, require
+from ifr.datasets.readers.tables import read_table
 from ifr.landmarks import NUM_LANDMARKS
 
 COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
@@ -17,49 +18,40 @@ COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
 
 @dataclass(frozen=True, eq=False)
 class GivenLandmarks:
-    """Landmarks matched to the images of a set.
+    """Landmarks matched to the images of a set."""
 
-    Attributes:
-        points: (N, 68, 2) float32 pixels of the image on disk; NaN where none are given.
-        unmatched: names in the file that no image has.
-        source: the file or folder, for messages.
-    """
-
-    points: np.ndarray
-    unmatched: tuple[str, ...]
-    source: str
+    points: np.ndarray  # (N, 68, 2) float32 pixels of the image on disk; NaN where none are given
+    unmatched: tuple[str, ...]  # names in the file that no image has
+    source: str  # the file or folder, for messages
 
 
 def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
     """Read 68 landmarks for the images of a set.
 
-    Names are matched to the attribute ``file``: the path below the root; then, for images and
-    names that are left, without the suffix of an image file, where only one name has that path.
-
-    Args:
-        path: ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with the columns
-            ``file, x0, y0, ..., x67, y67``; or a folder of ``.pts`` files laid out as the
-            images. Points of ``.npz`` and ``.csv`` are continuous pixels, 0.5 the centre of the
-            first; those of ``.pts`` count the first pixel's centre as 1, as iBUG's do, and are
-            moved by -0.5.
-        faces: the set.
+    From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with the columns
+    ``file, x0, y0, ..., x67, y67``; or a folder of ``.pts`` files laid out as the images. Points of
+    the first two are continuous pixels, 0.5 the centre of the first; ``.pts`` count that as 1, as
+    iBUG's do, and are moved by -0.5. Names are matched to the attribute ``file``; then those left
+    without the suffix of an image, where only one name has that path.
     """
     path = Path(path)
     files = np.asarray(faces.attributes["file"]).astype(str)
     if path.is_dir():
         return _from_pts(path, files)
-    if not path.is_file():
-        raise UserError(f"{path} is not there; give an .npz, a .csv, or a folder of .pts")
-    readers = {".npz": _read_npz, ".csv": _read_csv}
-    if path.suffix not in readers:
+    require(path, "give an .npz, a .csv, or a folder of .pts")
+    if path.suffix == ".csv":
+        table = read_table(path, texts=("file",), numbers=COLUMNS)
+        names, points = table["file"].to_numpy(str), table[COLUMNS].to_numpy()
+        points = points.reshape(-1, NUM_LANDMARKS, 2)
+    elif path.suffix == ".npz":
+        names, points = _read_npz(path)
+    else:
         raise UserError(f"{path}: expected .npz, .csv, or a folder of .pts files")
-    names, points = readers[path.suffix](path)
-    broken = ~np.isfinite(points).all(axis=(1, 2))
-    if broken.any():
-        first = names[np.flatnonzero(broken)[0]]
+    broken = names[~np.isfinite(points).all(axis=(1, 2))]
+    if len(broken):
         raise UserError(
-            f"{path}: the landmarks of {int(broken.sum())} images are not finite, first {first}; "
-            "leave out images without landmarks"
+            f"{path}: the landmarks of {len(broken)} images are not finite numbers, first "
+            f"{broken[0]}; leave out images without landmarks"
         )
     return _match(path, names, points, files)
 
@@ -95,69 +87,35 @@ def _stem(name: str) -> str:
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with zipfile.ZipFile(path), np.load(path) as stored:
-            absent = [name for name in ("names", "landmarks") if name not in stored]
-            if absent:
-                raise UserError(
-                    f"{path} lacks {' and '.join(absent)}: expected names (M,) and landmarks "
-                    f"(M, 68, 2), found {', '.join(stored) or 'nothing'}"
-                )
-            names, points = (_plain(path, stored, name) for name in ("names", "landmarks"))
+            found, expected = list(stored), "names (M,) and landmarks (M, 68, 2)"
+            absent = [name for name in ("names", "landmarks") if name not in found]
+            names, points = (None if absent else stored[name] for name in ("names", "landmarks"))
+    except ValueError:
+        raise UserError(
+            f"{path}: names or landmarks are Python objects, which are not read: they could run "
+            "code; save text as np.array(names, dtype=str) and landmarks as float32"
+        ) from None
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as .npz, as np.savez writes ({error})") from None
+    if names is None or points is None:
+        came = ", ".join(found) or "nothing"
+        raise UserError(f"{path} lacks {' and '.join(absent)}: expected {expected}, found {came}")
     if names.ndim != 1 or points.shape != (len(names), NUM_LANDMARKS, 2):
-        raise UserError(
-            f"{path}: names must be (M,) and landmarks (M, 68, 2), got {names.shape} and "
-            f"{points.shape}"
-        )
+        raise UserError(f"{path}: expected {expected}, got {names.shape} and {points.shape}")
     if points.dtype.kind not in "fiu":
         raise UserError(f"{path}: landmarks must be numbers, got {points.dtype}")
     return names.astype(str), points.astype(np.float32)
 
 
-def _plain(path: Path, stored: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        return stored[name]
-    except ValueError:
-        raise UserError(
-            f"{path}: {name} is an array of Python objects, which is not read: it could run code; "
-            "save text as np.array(names, dtype=str) and landmarks as float32"
-        ) from None
-
-
-def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        table = pd.read_csv(path, dtype={"file": str}, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no table ({error})") from None
-    absent = [name for name in ["file", *COLUMNS] if name not in table]
-    if absent:
-        raise UserError(
-            f"{path} lacks {len(absent)} columns, first {absent[0]}: expected file, x0, y0, ..., "
-            "x67, y67"
-        )
-    try:
-        points = table[COLUMNS].to_numpy(np.float32)
-    except ValueError as error:
-        raise UserError(f"{path}: a landmark is no number ({error})") from None
-    return table["file"].to_numpy(str), points.reshape(-1, NUM_LANDMARKS, 2)
-
-
 def _from_pts(root: Path, files: np.ndarray) -> GivenLandmarks:
-    points = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(files.tolist()):
-        rows.setdefault(f"{_stem(name)}.pts", []).append(row)
-    unmatched, used = [], 0
-    for path in sorted(root.rglob("*.pts")):
-        name = path.relative_to(root).as_posix()
-        if name not in rows:
-            unmatched.append(name)
-            continue
-        points[rows[name]] = read_pts(path)
-        used += 1
+    given = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.pts"))}
+    wanted = [f"{_stem(name)}.pts" for name in files.tolist()]
+    used = {name: read_pts(given[name]) for name in dict.fromkeys(wanted) if name in given}
     if not used:
         raise UserError(f"{root} holds no .pts file with the name of an image of the set")
-    return GivenLandmarks(points, tuple(unmatched), str(root))
+    none = np.full((NUM_LANDMARKS, 2), np.nan, np.float32)
+    points = np.stack([used.get(name, none) for name in wanted])
+    return GivenLandmarks(points, tuple(name for name in given if name not in used), str(root))
 
 
 def read_pts(path: Path) -> np.ndarray:

@@ -12,10 +12,7 @@ from ifr.evaluation.templates import score_pairs
 def draw_pairs(
     identity: np.ndarray, pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw pairs (2 M, 2) of images and the truth (2 M,): M of one person and M of two, none twice.
-
-    M is ``pairs``, or what there is of the rarer kind.
-    """
+    """Draw up to ``pairs`` pairs of one person and as many of two, (2 M, 2), and truth (2 M,)."""
     first, second = np.triu_indices(len(identity), k=1)
     same = identity[first] == identity[second]
     kinds = [np.flatnonzero(same), np.flatnonzero(~same)]

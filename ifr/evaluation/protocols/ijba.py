@@ -24,9 +24,8 @@ def ijba_protocol(
     nor the way the curve is read; the defaults are the released score and the strict reading, see
     ``tar_at_far``; pass ``interpolate="nearest"`` to match the released code.
 
-    The paper's natural occlusions are images with "at least one occluded area". With ``natural``
-    verification and probe templates keep their occluded images alone; those left empty are dropped
-    with their comparisons; gallery templates stay whole.
+    With ``natural`` verification and probe templates keep their occluded images alone, those with
+    "at least one occluded area"; templates left empty are dropped; the gallery stays whole.
     """
     rows = []
     for split in protocol.splits:
@@ -44,12 +43,11 @@ def _one_split(
     if natural:
         verify, pairs, same = occluded_pairs(verify, pairs, same)
         probes = probes.subset(probes.occluded)[0]
-    enrolled, genuine = split.gallery.subjects, int(same.sum())
-    mates = int(np.isin(probes.subjects, enrolled).sum())
+    enrolled = split.gallery.subjects
     scores = verification_scores(features, verify, pairs, score=score)
     similarity = identification_scores(features, probes, split.gallery, score=score)
-    measures = four_measures(
-        scores, same, similarity, probes.subjects, enrolled, interpolate=interpolate
-    )
-    counts = dict(genuine=genuine, impostor=len(same) - genuine, probes=len(probes))
+    search = (similarity, probes.subjects, enrolled)
+    measures = four_measures(scores, same, *search, interpolate=interpolate)
+    counts = dict(genuine=int(same.sum()), impostor=int((~same).sum()), probes=len(probes))
+    mates = int(np.isin(probes.subjects, enrolled).sum())
     return dict(split=split.number) | measures | counts | dict(probes_with_mate=mates)

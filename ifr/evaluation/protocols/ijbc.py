@@ -26,13 +26,12 @@ def ijbc_protocol(
 ) -> pd.Series:
     """Return TAR at several FARs, rank-1 and rank-5 in percent (NaN without galleries), and counts.
 
-    The paper reports TAR at FAR 0.01 and 0.001; the lower two are what IJB-C is used for. Every
-    probe is searched in both galleries, which share no person: its mate is in one of them at most.
-    A rank figure is over the probes with a mate in that gallery, and the mean of both galleries.
-    The paper does not say how it scores templates; the default is the released score, and most
-    others report ``score="media"``. The released code takes the sample of the curve nearest to a
-    FAR; pass ``interpolate="nearest"`` to match. ``natural`` takes the images with any occlusion
-    flag alone, as :func:`ijba_protocol` does.
+    The paper reports TAR at FAR 0.01 and 0.001; the lower two are what IJB-C is used for. A rank
+    is over the probes with a mate in one of the two galleries, which share no person, and the mean
+    of both. The paper does not say how it scores templates; the default is the released score, and
+    most others report ``score="media"``. The released code takes the sample of the curve nearest
+    to a FAR; pass ``interpolate="nearest"`` to match. ``natural`` takes the images with any
+    occlusion flag alone, as :func:`ijba_protocol` does.
     """
     verify, pairs, same, probes = protocol.verify, protocol.pairs, protocol.same, protocol.probes
     if natural:

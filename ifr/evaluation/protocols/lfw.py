@@ -14,11 +14,10 @@ def lfw_protocol(
 ) -> pd.DataFrame:
     """Return the accuracy on each fold, the threshold chosen on the other folds.
 
-    A pair is called the same person when its cosine is at least the threshold. We try every
-    threshold that tells scores apart: midway between neighbouring scores of the other folds, and
-    plus and minus infinity. InsightFace tries 400 squared distances instead; pass
-    ``thresholds=1 - np.arange(0, 4, 0.01) / 2`` to match. Of thresholds equally good we take the
-    highest, as it does.
+    A pair is accepted when its cosine is at least the threshold. We try every threshold that tells
+    scores apart: midway between neighbouring scores of the other folds, and plus and minus
+    infinity. InsightFace tries 400 squared distances instead; pass
+    ``thresholds=1 - np.arange(0, 4, 0.01) / 2`` to match.
     """
     folds = np.unique(pairs.folds)
     if len(folds) < 2:

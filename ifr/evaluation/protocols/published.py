@@ -50,10 +50,8 @@ def run_protocol(
     if occlusion not in OCCLUSIONS:
         raise UserError(f"occlusion must be one of {', '.join(OCCLUSIONS)}, got {occlusion!r}")
     natural = occlusion == "natural"
-    if natural and name not in TEMPLATES:
-        raise UserError(f"{name} marks no naturally occluded images; IJB-A and IJB-C do")
-    if score is not None and name not in TEMPLATES:
-        raise UserError(f"{name} compares images, not templates: leave score out")
+    if name not in TEMPLATES and (natural or score is not None):
+        raise UserError(f"natural occlusion and score are of IJB-A and IJB-C, not of {name}")
     faces = load_set(prepared)
     features = _features(faces, Path(embedding), occlusion == "synthetic", mirror, seed)
     if name == "ar":
@@ -66,12 +64,11 @@ def run_protocol(
     protocol = on_prepared(index.protocol, faces)
     if name not in TEMPLATES:
         return _summary(lfw_protocol(features, protocol), "folds")
-    how: dict[str, Any] = dict(natural=natural, score=score or TEMPLATES[name])
+    how: dict[str, Any] = dict(score=score or TEMPLATES[name], interpolate=interpolate)
     if name == "ijba":
-        tests = ijba_protocol(features, protocol, interpolate=interpolate, **how)
-        return _summary(tests, "splits")
-    tests = ijbc_protocol(features, protocol, interpolate=interpolate, **how).to_frame().T
-    return _summary(tests, "test")
+        return _summary(ijba_protocol(features, protocol, natural=natural, **how), "splits")
+    test = ijbc_protocol(features, protocol, natural=natural, **how)
+    return _summary(test.to_frame().T, "test")
 
 
 def _features(faces: FaceSet, path: Path, synthetic: bool, mirror: bool, seed: int) -> np.ndarray:

@@ -12,14 +12,11 @@ from ifr.evaluation.resampling import bootstrap_counts
 from ifr.evaluation.templates import identification_scores
 
 CONDITIONS = ("clean", "synthetic", "natural")
+Splits = Sequence[TemplateSplit]
 
 
 def evaluate_templates(
-    features: np.ndarray,
-    splits: Sequence[TemplateSplit],
-    *,
-    natural: bool = False,
-    score: str = "mean_cosine",
+    features: np.ndarray, splits: Splits, *, natural: bool = False, score: str = "mean_cosine"
 ) -> pd.DataFrame:
     """Return split and the four reported figures of each, in percent.
 
@@ -32,7 +29,7 @@ def evaluate_templates(
 
 def bootstrap_templates(
     features: np.ndarray,
-    splits: Sequence[TemplateSplit],
+    splits: Splits,
     *,
     natural: bool = False,
     score: str = "mean_cosine",
@@ -48,13 +45,13 @@ def bootstrap_templates(
     counts = bootstrap_counts(people, resamples, seed)
     total = np.zeros((resamples, len(MEASURES)))
     for split in splits:
-        pairs, (scores, same, *table) = _compare(features, split, natural, score)
-        drawn = counts[:, table[1]]
-        one, two = drawn[:, pairs[:, 0]], counts[:, split.gallery.subjects[pairs[:, 1]]]
+        pairs, (scores, same, table, probes, gallery) = _compare(features, split, natural, score)
+        drawn = counts[:, probes]
+        one, two = drawn[:, pairs[:, 0]], counts[:, gallery[pairs[:, 1]]]
         weights = np.where(same, one, one * two)
         total[:, : len(FARS)] += tars_at_fars(scores, same, FARS, weights=weights).T
         for column, rank in enumerate(RANKS, start=len(FARS)):
-            hits = rank_hits(*table, rank)
+            hits = rank_hits(table, probes, gallery, rank)
             total[:, column] += (drawn * hits).sum(axis=1) / np.maximum(drawn.sum(axis=1), 1)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
@@ -70,11 +67,10 @@ def split_scores(
 def _compare(
     features: np.ndarray, split: TemplateSplit, natural: bool, score: str
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return probe and gallery template of each comparison, (M, 2), and what four_measures takes."""
+    """Return the templates of each comparison, (M, 2), and what ``four_measures`` takes."""
     probes, index = split.probes.subset(split.probes.occluded == natural)
     if len(probes) == 0:
-        kind = "naturally occluded" if natural else "clean"
-        raise UserError(f"the split has no {kind} probe templates")
+        raise UserError(f"the split has no {'naturally occluded' if natural else 'clean'} probes")
     similarity = identification_scores(features, probes, split.gallery, score=score)
     kept = index[split.pairs[:, 0]] >= 0
     pairs = np.stack([index[split.pairs[kept, 0]], split.pairs[kept, 1]], axis=1)

@@ -1,17 +1,19 @@
 """The explorer: what is shown is what the networks answer; the panel moves, by hand and saved."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from benchmark import explorer_speed
+from benchmark import measured
+from benchmark_cases import CASES, Settings
 
 from ifr.apps.explorer import COVERS, Explorer, Setting, measure, presets
 from ifr.apps.explorer_panel import Panel, bars_picture, heat_picture, in_words
 from ifr.datasets import FaceSet
 from ifr.experiment.run import start
-from ifr.profiles import get_variant
+from ifr.profiles import get_profile, get_variant
 from ifr.training import build_network
 
 
@@ -66,10 +68,12 @@ def test_the_picture_of_the_rectangle_is_black_where_the_network_sees_black(expl
 def test_people_are_held_out_and_a_face_is_rendered_once(run, explorer):
     trained = set(run.data("train").attributes["identity_seed"].tolist())
     assert len(explorer.seeds) == 3 and not trained & set(explorer.seeds)
-    assert explorer.face(0, 10.0) is explorer.face(0, 10.0)
+    first = explorer.face(0, 10.0)
+    assert explorer.face(0, 10) is first
     for yaw in range(-60, 60):
         explorer.face(2, float(yaw))
-    assert len(explorer._faces) <= 64
+    again = explorer.face(0, 10.0)  # not held for ever
+    assert again is not first and (again.image == first.image).all()
 
 
 @pytest.mark.parametrize(
@@ -87,17 +91,22 @@ def test_wrong_settings_are_refused(explorer, call, message):
         call(explorer)
 
 
+def pages_of(panel):
+    """Return the HTML on show: of the faces, then of each network."""
+    controls, *answers = panel.widget.children
+    return [box.value for box in (controls.children[-1], *answers)]
+
+
 def test_the_panel_answers_a_move_and_says_it_in_words(explorer):
     panel = Panel(explorer)
-    pages = [panel._faces.value, *(box.value for box in panel._answers.values())]
-    before = panel.view
+    pages, before = pages_of(panel), panel.view
     view = panel.set(x=50, y=60, yaw=-30)
     assert view is not before and view.setting.box[:2] == (50, 60) and view.setting.yaw == -30
-    assert "turned by -30°" in panel._faces.value and "at 50, 60" in panel._faces.value
-    now = [panel._faces.value, *(box.value for box in panel._answers.values())]
+    faces, *answers = now = pages_of(panel)
+    assert "turned by -30°" in faces and "at 50, 60" in faces
     assert all(a != b for a, b in zip(pages, now, strict=True))
-    for title, box in panel._answers.items():
-        assert f'alt="{in_words(view, title)}"' in box.value
+    for title, page in zip(explorer.models, answers, strict=True):
+        assert f'alt="{in_words(view, title)}"' in page
     # The rectangle stays inside the frame, whatever the sliders say.
     assert panel.set(x=92, width=48).setting.box == (48, 60, 48, 12)
 
@@ -105,11 +114,11 @@ def test_the_panel_answers_a_move_and_says_it_in_words(explorer):
 def test_the_filters_shown_are_the_steady_ones_or_those_that_changed_most(explorer):
     panel = Panel(explorer)
     assert all(len(set(chosen)) == 6 for chosen in explorer.steady.values())
-    steady = panel._answers["full"].value
+    steady = pages_of(panel)
     panel.set(filters="whose feature changes most")
-    assert panel._answers["full"].value != steady
+    assert pages_of(panel)[0] == steady[0] and pages_of(panel)[1:] != steady[1:]
     panel.set(filters="that keep to places far apart")
-    assert panel._answers["full"].value == steady
+    assert pages_of(panel) == steady
 
 
 def test_a_saved_panel_is_pictures_with_text(explorer):
@@ -141,5 +150,9 @@ def test_views_become_a_table(explorer):
 
 
 def test_the_benchmark_times_each_kind_of_move(smoke_sets, smoke_home):
-    words = explorer_speed("smoke", moves=2)
-    assert re.search(r"rectangle \d+ ms .*turn \d+ ms .*face \d+ ms", words)
+    cases = CASES["explorer"](Settings(get_profile("smoke"), None, 0, 0))
+    rows = [row for case in cases for row in measured(replace(case, turns=2))]
+    assert [row.what for row in rows] == [
+        f"a move of the {k}" for k in ("rectangle", "turn", "face")
+    ]
+    assert all(row.ours_ms > 0 for row in rows)

@@ -214,8 +214,8 @@ def test_protocol_refuses_what_the_set_does_not_have(lfw_prepared, photographs_r
 
     refused("no protocol for 'folder'", name="folder")
     refused("occlusion must be one of none, synthetic, natural", occlusion="fog")
-    refused("lfw marks no naturally occluded images", occlusion="natural")
-    refused("compares images, not templates", score="media")
+    refused("IJB-A and IJB-C, not of lfw", occlusion="natural")
+    refused("IJB-A and IJB-C, not of lfw", score="media")
     refused("masks and mirrored faces need a network", occlusion="synthetic")
 
 
@@ -223,10 +223,10 @@ def write_ijba(root, images):
     """Write one IJB-A split: two people are enrolled; one of four probes has no mate."""
     import pandas as pd
 
-    from ifr.datasets.readers.ijba import COLUMNS
+    from ifr.datasets.readers.ijba import INTEGERS, NUMBERS
 
     def line(template, subject, k, visible=1):
-        return dict.fromkeys(COLUMNS, "") | dict(
+        return dict.fromkeys((*INTEGERS, *NUMBERS), "") | dict(
             TEMPLATE_ID=template,
             SUBJECT_ID=subject,
             MEDIA_ID=k,

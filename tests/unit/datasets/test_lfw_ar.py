@@ -76,7 +76,7 @@ def test_lfw_is_found_in_its_layouts(photographs_root, tmp_path):
     assert [p.where for p in bare.issues] == ["pairs.txt"]
     with pytest.raises(UserError, match="has no folder 'lfw' with LFW's images"):
         read_lfw(tmp_path, images="lfw")
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="there is no folder"):
         read_lfw(tmp_path / "absent")
 
 

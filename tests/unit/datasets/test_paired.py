@@ -3,21 +3,30 @@
 import numpy as np
 
 from ifr.common.paths import ASSETS
-from ifr.datasets.paired import mean_frontal_landmarks, render_occluded_pairs
+from ifr.datasets.paired import STUDIO, mean_frontal_face, render_occluded_pairs
+from ifr.datasets.rendered import CLOSED_SHOT, TRAINING
+from ifr.faces import build_identity, draw_shot, render
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE, mirror
 
 
-def test_mean_frontal_landmarks_are_symmetric():
-    few = mean_frontal_landmarks(3)
-    assert few.shape == (68, 2) and few.dtype == np.float32
-    np.testing.assert_allclose(mirror(few, 112), few, atol=1e-3)
+def plain_frontal(count):
+    """Render the plain frontal faces of the first people of the training set."""
+    for seed in range(TRAINING, TRAINING + count):
+        shot = draw_shot(seed, CLOSED_SHOT - 1, yaw=0.0, plain=True, **STUDIO)
+        yield render(build_identity(seed), shot)
 
 
-def test_packaged_template_is_what_the_function_computes():
+def test_packaged_template_is_the_mean_of_frontal_faces_made_symmetric():
     template = np.load(ASSETS / "frontal68.npy")
     assert template.shape == (68, 2) and template.dtype == np.float32
     np.testing.assert_allclose(mirror(template, 112), template, atol=1e-3)
-    np.testing.assert_allclose(mean_frontal_landmarks(), template, atol=1e-2)
+    mean = np.mean([face.landmarks for face in plain_frontal(200)], axis=0)
+    np.testing.assert_allclose((mean + mirror(mean, 112)) / 2, template, atol=1e-2)
+
+
+def test_mean_face_is_that_of_plain_frontal_faces():
+    mean = np.mean([face.image for face in plain_frontal(3)], axis=0)
+    assert np.abs(mean_frontal_face(3) - mean).max() <= 0.5
 
 
 def test_pairs_differ_only_where_the_occluder_or_its_shadow_is():

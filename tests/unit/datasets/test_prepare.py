@@ -112,11 +112,11 @@ def test_bytes_do_not_depend_on_interruptions(wide_people, tmp_path, monkeypatch
         options = dict(name="p", landmarks=given(points), workers=1, progress=False)
         return prepare(index, tmp_path / out, **options).folder
 
-    def stops(photographs):
-        calls.append(len(photographs.images))
+    def stops(faces, *settings):
+        calls.append(len(faces))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(photographs)
+        return real(faces, *settings)
 
     one = run("a")
     monkeypatch.setattr(module, "align", stops)

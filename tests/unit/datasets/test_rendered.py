@@ -115,7 +115,8 @@ def test_people_of_one_set_are_in_no_other(name):
 @pytest.fixture
 def sources(tmp_path):
     """A copy of all that the renderer's hash covers."""
-    names = ["landmarks.py", "common/seeding.py", "datasets/rendered_people.py", "assets/head.npz"]
+    names = ["landmarks.py", "common/seeding.py", "datasets/rendered_people.py"]
+    names += ["assets/head.npz", "assets/faces.json"]
     faces = [f"faces/{path.name}" for path in (PACKAGE / "faces").glob("*.py")]
     for name in [*names, *faces]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -141,9 +142,12 @@ def test_the_hash_of_the_renderer_follows_what_it_does_and_not_what_is_said_of_i
         renderer_hash.cache_clear()
         assert renderer_hash(sources) != known
         path.write_text(whole)
-    (sources / "assets/head.npz").write_bytes(b"another head")
-    renderer_hash.cache_clear()
-    assert renderer_hash(sources) != known
+    for asset in ("assets/head.npz", "assets/faces.json"):
+        whole = (sources / asset).read_bytes()
+        (sources / asset).write_bytes(b"another head or other colours")
+        renderer_hash.cache_clear()
+        assert renderer_hash(sources) != known
+        (sources / asset).write_bytes(whole)
     renderer_hash.cache_clear()
 
 

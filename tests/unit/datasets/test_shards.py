@@ -29,15 +29,14 @@ def killed(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work(compute=block):
+def work(compute=block, key="key", **options):
+    tasks = (partial(compute, number) for number in range(-(-IMAGES // BLOCK)))
     columns = ("images", "identity", "name")
-    return Work(
-        "making things", IMAGES, BLOCK, 40, columns, lambda number: partial(compute, number)
-    )
+    return Work("things", key, "making things", IMAGES, BLOCK, 40, columns, tasks, **options)
 
 
 def make(folder, compute=block, workers=1, key="key", **options):
-    make_set(folder, "things", key, work(compute), workers=workers, progress=False, **options)
+    make_set(folder, work(compute, key, **options), workers, progress=False)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 

@@ -168,7 +168,7 @@ def test_ijba_refuses_what_is_left_of_nothing(small_split):
     with pytest.raises(ValueError, match=r"split 4: 0 genuine and 0 impostor .* occluded"):
         ijba_protocol(features, IjbaProtocol(splits=(bare,)), natural=True)
     strangers = replace(split, probes=replace(split.probes, subjects=np.full(6, 9)))
-    with pytest.raises(ValueError, match=r"split 4: .* 0 probes with a mate"):
+    with pytest.raises(ValueError, match=r"split 4: no probe has a mate"):
         ijba_protocol(features, IjbaProtocol(splits=(strangers,)))
     features[8] = np.nan
     with pytest.raises(ValueError, match=r"split 4: 1 images .* row 8"):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed, UserError
+from ifr.common.errors import NotebookFailed, Stopped, UserError
 from ifr.experiment import batch, results
 from ifr.experiment.notebook import check_parameters, execute, notebook_key, parameter_names
 from ifr.experiment.run import start
@@ -124,7 +124,7 @@ def test_unknown_parameters_and_a_cell_that_is_not_python_are_refused(run):
     ("cell", "words"),
     [
         ("raise RuntimeError('no face')", "RuntimeError: no face"),
-        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import sys; sys.exit(0)", "SystemExit"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its kernel was killed"),
     ],
 )
@@ -150,6 +150,22 @@ def test_the_kernel_gets_its_environment_and_this_process_keeps_its_own(run):
     assert executed.cells[-1].outputs[0].text == "0 True\n"
 
 
+def test_ctrl_c_stops_the_notebook_and_leaves_nothing_half_done(run):
+    interrupt = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
+    with pytest.raises(Stopped, match=r"stopped in 05_small\.ipynb: what is done is kept"):
+        execute(write(run, interrupt), run)
+    assert not list(run.folder.glob("*.ipynb"))
+
+
+def test_an_executed_notebook_tells_its_parameters_and_no_other_fact_of_papermill(run):
+    path = write(run, "# Text", "print(seed)")
+    execute(path, run, parameters=dict(seed=5))
+    executed = nbformat.read(run.folder / path.name, as_version=4)
+    assert executed.metadata.papermill == dict(parameters=dict(profile="smoke", seed=5))
+    assert all(not {"papermill", "execution"} & set(cell.metadata) for cell in executed.cells)
+    assert executed.cells[1].metadata.tags == ["injected-parameters"]
+
+
 def test_the_kernel_says_nothing_in_the_log(run, capfd):
     execute(write(run, "1"), run)
     output = capfd.readouterr()
@@ -157,13 +173,13 @@ def test_the_kernel_says_nothing_in_the_log(run, capfd):
 
 
 def test_the_key_follows_what_the_library_does_not_what_it_says(run, tmp_path, monkeypatch):
-    package, path = tmp_path / "package", write(run, "1")
-    package.mkdir()
-    monkeypatch.setattr(paths, "PACKAGE", package)
+    path = write(run, "1")
 
     def key(text, **parameters):
+        package = tmp_path / f"package{len(list(tmp_path.iterdir()))}"
+        package.mkdir()
         (package / "module.py").write_text(text)
-        os.utime(package / "module.py", ns=(len(text), len(text)))
+        monkeypatch.setattr(paths, "PACKAGE", package)
         return notebook_key(path, run, parameters)
 
     first = key('"""Old words."""\nRATE = 0.5\n')

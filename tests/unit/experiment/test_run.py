@@ -76,11 +76,52 @@ def test_a_table_is_written_whole_and_evidence_is_replaced_not_repeated(run):
         left.unlink()
 
 
-def test_source_shown_in_a_notebook_is_the_librarys(monkeypatch):
+class Shown:
+    """What a notebook shows.
+
+    More words.
+    """
+
+    def outer(self):
+        """One line."""
+
+        def inner():
+            """First.
+
+            Second.
+            """
+            return 1
+
+        return inner
+
+    def last(self):
+        """Last
+        of all."""
+        return 2
+
+
+def test_source_shown_in_a_notebook_is_the_librarys_with_docstrings_of_one_line(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    show_source(start, Run.features)
+    show_source(start, Run.features, Shown)
     assert shown[0].data.startswith("def start(") and shown[1].data.startswith("def features(")
+    assert 'cached by network, data and occlusion."""\n    faces = ' in shown[1].data
+    blocks = [line.strip() for line in shown[2].data.splitlines() if line.strip()]
+    assert blocks == [
+        "class Shown:",
+        '"""What a notebook shows."""',
+        "def outer(self):",
+        '"""One line."""',
+        "def inner():",
+        '"""First."""',
+        "return 1",
+        "return inner",
+        "def last(self):",
+        '"""Last"""',
+        "return 2",
+    ]
+    for one in shown:
+        compile(one.data, "shown", "exec")
 
 
 def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
@@ -98,7 +139,7 @@ def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
             (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
         )
         assert (cosine > 0.999).all() and (found != whole).any()
-        assert kept.history("base").equals(trained.history("base"))
+        assert kept.trained("base").history.equals(trained.trained("base").history)
         assert "base: kept with the reference run" in capsys.readouterr().out
         assert kept.available_variants(("base", "full")) == ["base"]
         assert trained.available_variants(("base", "pretrain", "full")) == ["base", "full"]

@@ -210,7 +210,7 @@ def test_rasteriser_against_a_plain_loop():
     points = (rng.random((9, 3)) * 20).astype(np.float32)
     triangles = np.arange(9, dtype=np.int32).reshape(3, 3)
     buffer = z_buffer(20)
-    rasterise(points, triangles, buffer)
+    rasterise(points, triangles, buffer, 0, 0)
     for i in range(20):
         for j in range(20):
             best, near = -1, -1e30

@@ -152,7 +152,8 @@ DRAWN: dict[str, Callable[[], Figure]] = {
 
 
 def test_every_figure_is_drawn_here() -> None:
-    assert set(DRAWN) == set(figures.__all__) - {"as_pictures", "save_figure", "show_figure"}
+    offered = {name for name in vars(figures) if name.startswith("figure_")}
+    assert set(DRAWN) == offered | {"claims_overview"}
 
 
 @pytest.mark.parametrize("name", DRAWN)

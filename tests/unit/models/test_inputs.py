@@ -4,7 +4,6 @@ import torch
 from ifr.models.inputs import (
     center_crop,
     center_crop_points,
-    centre_offset,
     flip,
     offset_range,
     to_network,
@@ -68,7 +67,6 @@ def test_size_112_takes_the_whole_face_and_no_offset():
 
 def test_offsets_by_size():
     assert [offset_range(size) for size in (24, 48, 96, 112)] == [17, 17, 17, 1]
-    assert [centre_offset(size) for size in (48, 96, 112)] == [8, 8, 0]
 
 
 def test_flipping_mirrors_pixels_and_renumbers_landmarks():
@@ -90,7 +88,7 @@ def test_flipping_mirrors_pixels_and_renumbers_landmarks():
 @pytest.mark.parametrize("size", [48, 96, 112])
 def test_the_centre_crop_of_an_array_is_that_of_its_tensor_and_takes_the_points_along(size):
     images, points = faces(2), torch.rand(2, 68, 2) * 112
-    offsets = torch.full((2, 2), centre_offset(size))
+    offsets = torch.full((2, 2), offset_range(size) // 2)
     expected = to_network(images, offsets, size)
     stored = images.numpy()
     stored.setflags(write=False)  # as sets are read from their files

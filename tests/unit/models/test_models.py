@@ -96,11 +96,29 @@ def test_lmf_is_the_same_in_every_memory_layout_and_for_infinities():
     assert torch.equal(large_magnitude_filter(last, 0.9), kept)
 
 
-def test_lmf_keeps_a_nan_in_sight():
-    response = draw(1, 1, 4, 4)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_lmf_counts_a_nan_as_the_largest_and_sets_what_it_does_not_keep_to_0(dtype):
+    response = draw(1, 1, 8, 8).to(dtype)
     response[0, 0, 2, 1] = torch.nan
-    kept = large_magnitude_filter(response, 0.75)
+    kept = large_magnitude_filter(response, 1 - 4 / 64)
     assert kept[0, 0, 2, 1].isnan() and kept.isnan().sum() == 1 and (kept != 0).sum() == 4
+    response[0, 0, 5:7], response[0, 0, 7] = torch.inf, -torch.nan  # 16 infinities, 9 NaN
+    for keep, nan, infinite in ((4, 4, 0), (16, 9, 7)):
+        leaf = response.clone().requires_grad_()
+        kept = large_magnitude_filter(leaf, 1 - keep / 64)
+        kept.backward(torch.ones_like(kept))
+        assert kept.isnan().sum() == nan and kept.isinf().sum() == infinite
+        assert (kept != 0).sum() == keep and leaf.grad.sum() == keep
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("side", [10, 12, 100])
+def test_lmf_searches_maps_of_any_size(side, dtype):
+    """Those whose groups of four are searched, those too small for it, and those sorted whole."""
+    response = draw(1, 2, side, side).to(dtype)
+    for keep in (1, side * side // 8, side * side // 2):
+        kept = large_magnitude_filter(response, 1 - keep / side**2)
+        assert torch.equal(kept, filter_oracle(response, keep))
 
 
 def test_lmf_passes_gradient_only_through_what_is_kept():

@@ -17,7 +17,7 @@ from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
 from ifr.training import Session, config, train
 from ifr.training.checkpoint import Checkpoint, TrainingLog
-from ifr.training.session import Interrupts
+from ifr.training.session import interrupts
 
 STEPS = 6
 QUIET = Session(progress=False)
@@ -159,10 +159,10 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint(faces, train_folder, tmp_
 
 
 def test_the_first_signal_waits_for_the_end_of_the_step_and_the_second_does_not():
-    with Interrupts() as asked:
-        assert not asked()
+    with interrupts() as stopped:
+        assert not stopped()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert asked()
+        assert stopped()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
@@ -173,8 +173,8 @@ def test_signals_are_left_alone_in_other_threads():
     found = []
 
     def run():
-        with Interrupts() as asked:
-            found.append(asked())
+        with interrupts() as stopped:
+            found.append(stopped())
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -184,7 +184,7 @@ def test_signals_are_left_alone_in_other_threads():
 
 def test_a_job_can_be_told_of_the_first_signal():
     calls = []
-    with Interrupts(then=lambda: calls.append(1)):
+    with interrupts(then=lambda: calls.append(1)):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
     assert calls == [1]
