@@ -28,30 +28,18 @@ GROUPS: dict[str, slice] = {
 
 # Eyes (image left, image right), nose tip, mouth corners in the 112 x 112 frame: the alignment of
 # ArcFace [12], used by the paper for all its images (Sec. 4). Numbers as ArcFace publishes them.
-ARCFACE_TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
-ARCFACE_TEMPLATE.setflags(write=False)
+_EYES = [[38.2946, 51.6963], [73.5318, 51.5014]]
+_MOUTH = [[41.5493, 92.3655], [70.7299, 92.2041]]
+ARCFACE_TEMPLATE = np.array([*_EYES, [56.0252, 71.7366], *_MOUTH])
 
 # MIRROR[i] is the landmark that point i becomes when the face is flipped left to right.
-MIRROR = np.array(
-    [
-        *range(16, -1, -1),  # jaw
-        *range(26, 16, -1),  # brows
-        *(27, 28, 29, 30),  # nose bridge
-        *(35, 34, 33, 32, 31),  # nostrils
-        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
-        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
-        *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
-    ]
-)
-MIRROR.setflags(write=False)
+_FRAME = np.r_[16:-1:-1, 26:16:-1, 27:31, 35:30:-1]  # jaw, brows, nose bridge, nostrils
+_MIRRORED_EYES = np.r_[45:41:-1, 47, 46, 39:35:-1, 41, 40]
+_LIPS = np.r_[54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1]  # outer above, outer below, inner likewise
+MIRROR = np.concatenate([_FRAME, _MIRRORED_EYES, _LIPS])
+
+for _shared in (ARCFACE_TEMPLATE, MIRROR):
+    _shared.setflags(write=False)
 
 
 def check_landmarks(
@@ -66,27 +54,20 @@ def check_landmarks(
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
     if array.ndim < 2 or array.shape[-2:] != (NUM_LANDMARKS, 2):
-        raise UserError(
-            f"{name} must have shape (..., 68, 2), the iBUG points as x, y; got {array.shape}; "
-            "other landmark schemes have to be converted first"
-        )
+        wanted = "(..., 68, 2), the iBUG points as x, y (convert other schemes first)"
+        raise UserError(f"{name} must have shape {wanted}; got {array.shape}")
     array = array.astype(np.float64, copy=False)
     bad = ~np.isfinite(array).all(axis=(-2, -1))
     if bad.any():
-        first = np.flatnonzero(bad)[:5].tolist()
-        raise UserError(
-            f"{name} holds NaN or infinite values in {int(bad.sum())} of {bad.size} faces "
-            f"(first at {first}); drop the faces whose landmarks were not found"
-        )
+        where = f"{bad.sum()} of {bad.size} faces (first at {np.flatnonzero(bad)[:5].tolist()})"
+        raise UserError(f"{name} holds NaN or infinite values in {where}; drop those faces")
     if size is not None and array.size:
         centre = array.mean(axis=-2)
         outside = ((centre < 0) | (centre > size)).any(axis=-1)
         if outside.any():
-            at = centre[outside][0].round(1).tolist()
-            raise UserError(
-                f"{name} of {int(outside.sum())} faces centre outside the {size:g}-pixel image "
-                f"(first at x, y = {at}); give landmarks in the frame of the image itself"
-            )
+            where = f"the {size:g}-pixel image (first at x, y = {centre[outside][0].round(1)})"
+            fault = f"{name} of {outside.sum()} faces centre outside {where}"
+            raise UserError(f"{fault}; give landmarks in the frame of the image itself")
     return array
 
 
@@ -127,8 +108,7 @@ def alignment(landmarks: np.ndarray, method: str = "five") -> np.ndarray:
     """Return the (2, 3) similarity from an image with landmarks (68, 2) to the aligned frame.
 
     ``"five"`` takes eyes, nose tip and mouth corners to the ArcFace template, as the paper;
-    ``"all"`` takes all 68 points to the mean frontal face, which suffers less from a single wrong
-    point but takes a turned face to another place.
+    ``"all"`` takes all 68 points to the mean frontal face, robust against a single wrong point.
     """
     if method == "five":
         return similarity(five_points(landmarks), ARCFACE_TEMPLATE)
@@ -138,10 +118,7 @@ def alignment(landmarks: np.ndarray, method: str = "five") -> np.ndarray:
 
 
 def five_point_alignment(points: np.ndarray) -> np.ndarray:
-    """Return the (2, 3) similarity from an image to the aligned frame for the template's points.
-
-    Unknown ones of the (5, 2) are NaN, such as the mouth corners of IJB-A.
-    """
+    """Return the (2, 3) similarity to the aligned frame of (5, 2) points, unknown ones NaN."""
     points = np.asarray(points, np.float64)
     known = np.isfinite(points).all(axis=1)
     if known.sum() < 2:

@@ -1,8 +1,7 @@
 """Barycentric transfer between faces: 76 points, 142 triangles (Sec. 3.3 and Sec. 4.2, Fig. 3).
 
-A point of one face and the point with the same barycentric coordinates in the same triangle of
-another face mean the same spot of the face. The paper uses this twice: to warp one mask of the
-frontal template to every face of a mini-batch, and to warp response peaks back to the frontal face.
+The same barycentric coordinates in the same triangle of two faces are the same spot of the face.
+The paper warps one mask of the frontal template to every face of a mini-batch, and peaks back.
 """
 
 import math
@@ -27,10 +26,9 @@ _CHUNK = 352  # points located at once in 142 triangles: arrays that stay in the
 class FaceMesh:
     """A frontal face template and its triangles, for moving points between faces.
 
-    The 8 border points are the same for every face. The paper puts them on the image boundary; the
-    ArcFace alignment leaves the chin below that boundary (y = 116 to 120 of 112), which would
-    turn triangles over, so ours lie a quarter of the image outside it; pass `margin=0` to
-    `from_landmarks` to match, with landmarks that stay inside.
+    The paper puts the 8 border points on the image boundary; the ArcFace alignment leaves the chin
+    below it (y = 116 to 120 of 112), which would turn triangles over, so ours lie a quarter of the
+    image outside; pass `margin=0` to `from_landmarks` to match.
     """
 
     points: np.ndarray  # (76, 2) float64 pixels: the 68 template landmarks, the 8 border points
@@ -49,37 +47,23 @@ class FaceMesh:
         margin: float | None = None,
         symmetric: bool = True,
     ) -> "FaceMesh":
-        """Build the mesh of a frontal template (68, 2) by Delaunay triangulation.
-
-        The border points lie ``margin`` pixels outside the frame, size / 4 if None. ``symmetric``
-        averages the template with its mirror image first: the triangles are then mirror images too,
-        but for one quadrilateral across the midline, between the brows.
-        """
+        """Build a frontal template's mesh, its border ``margin`` pixels outside (size / 4)."""
         landmarks = check_landmarks(landmarks, size=size)
-        if symmetric:
+        if symmetric:  # the template and its mirror image averaged
             landmarks = (landmarks + mirror(landmarks, size)) / 2
         margin = size / 4 if margin is None else margin
         border = _BORDER * (size + 2 * margin) - margin
         if (landmarks <= border[0]).any() or (landmarks >= border[4]).any():
             reach = np.array([landmarks.min(axis=0), landmarks.max(axis=0)]).round(1).tolist()
-            raise UserError(
-                f"template landmarks reach {reach}, beyond the border points {margin:g} pixels "
-                f"outside the {size:g}-pixel frame; give a larger margin"
-            )
+            limit = f"the border points {margin:g} pixels outside the {size:g}-pixel frame"
+            raise UserError(f"template reaches {reach}, beyond {limit}; give a larger margin")
         points = np.concatenate([landmarks, border])
         return FaceMesh(points, _delaunay(points), size)
 
     @staticmethod
     @cache
     def frontal(size: int = FACE_SIZE) -> "FaceMesh":
-        """Return the packaged template: the mean frontal face of the default procedural data.
-
-        It is in the frame of the aligned face (112), or of its centre crop (96: the network's
-        input); the border points move along, so that transfers in both agree.
-
-        >>> FaceMesh.frontal().points.shape, FaceMesh.frontal().triangles.shape
-        ((76, 2), (142, 3))
-        """
+        """Return the packaged mean frontal face, in the aligned frame (112) or its crop's (96)."""
         if not 0 < size <= FACE_SIZE:
             raise UserError(f"size of the frontal mesh must be in 1..{FACE_SIZE}, got {size}")
         mesh = FaceMesh.from_landmarks(np.load(ASSETS / "frontal68.npy"))
@@ -102,19 +86,14 @@ class FaceMesh:
         return np.concatenate([landmarks, border], axis=-2)
 
     def folded(self, landmarks: np.ndarray) -> np.ndarray:
-        """Return which triangles of a face are turned over: (..., 68, 2) -> (..., 142) bool.
-
-        In a turned face the far cheek lies behind the near one, so its triangles face backwards.
-        """
+        """Return which triangles of a face look backwards: (..., 68, 2) -> (..., 142) bool."""
         return _signed_areas(self.vertices(landmarks), self.triangles) <= 0
 
     def locate(self, points: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which triangle (..., P) holds each point (..., P, 2), and its place (..., P, 3).
 
-        Leading dimensions broadcast with those of the landmarks (..., 68, 2). The place is given by
-        barycentric coordinates, which sum to 1. Outside the border and for NaN the triangle is -1
-        and the place NaN. Every point inside the border has an answer, and it is never a folded
-        triangle; where triangles overlap, `enclosing_triangle` says which one wins.
+        The place is barycentric; leading dimensions broadcast with those of the landmarks. Outside
+        the border and for NaN the triangle is -1 and the place NaN; it is never a folded triangle.
 
         >>> mesh = FaceMesh.frontal()
         >>> triangle, barycentric = mesh.locate([[50.0, 60.0], [500.0, 0.0]], mesh.landmarks)
@@ -151,10 +130,9 @@ class FaceMesh:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Locate (N, P, 2) points, all inside the border, on N faces (N, 68, 2) at once.
 
-        Of overlapping triangles those that face the camera win; among them those of the face win
-        over those that touch the border, and the one enlarged most against the template, the one
-        seen most from the front, wins over the rest. The fixed border makes the triangles wind
-        around every point exactly once, backward ones counted negative, so one faces forward.
+        Of overlapping triangles those that face the camera win; among them those of the face over
+        those that touch the border, and the one enlarged most against the template over the rest.
+        The triangles wind once around every point, backward ones negative: one faces forward.
         """
         corners = self.vertices(landmarks).transpose(2, 0, 1)[..., self.triangles.T]
         (ax, bx, cx), (ay, by, cy) = np.moveaxis(corners, 2, 1)  # (N, 142) each
@@ -193,10 +171,8 @@ class FaceMesh:
     ) -> np.ndarray:
         """Move points of one face to the same spot of another (Sec. 3.3).
 
-        Points (..., P, 2) go from faces with landmarks ``source`` (..., 68, 2) to those with
-        ``target``. Inside a mesh without folded triangles, there and back is the identity; a point
-        that lands on a folded triangle lies on a side of the face that is not seen there. Points
-        outside the border square become NaN, or with ``clip`` are moved onto it first.
+        Points (..., P, 2) go from landmarks ``source`` (..., 68, 2) to ``target``; those outside
+        the border square become NaN, or with ``clip`` are moved onto it first.
 
         >>> mesh = FaceMesh.frontal()
         >>> lower = mesh.landmarks + [0, 5]  # the same face, 5 pixels further down
@@ -215,11 +191,8 @@ def _signed_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _delaunay(points: np.ndarray) -> np.ndarray:
-    """Return the (142, 3) Delaunay triangles of the 76 template points.
-
-    Four points that mirror each other lie on one circle, where Delaunay may take either diagonal:
-    a shear far below any landmark's accuracy decides it the same way on every machine.
-    """
+    """Return the (142, 3) Delaunay triangles of the 76 template points."""
+    # Four mirrored points lie on one circle; a tiny shear picks the same diagonal on every machine.
     sheared = points + 1e-6 * points[:, ::-1] * [1, 0]
     triangles = Delaunay(sheared).simplices.astype(np.int64)
     areas = _signed_areas(points, triangles)

@@ -1,8 +1,7 @@
 """Synthetic occlusion: a rectangle on the template, warped to every face (Sec. 3.3, Fig. 3).
 
-BlaS is a black rectangle of 32 x 12 pixels; GauD is Gaussian noise in a rectangle whose width and
-height are each drawn from 12 to 32 (Sec. 4.1). All sizes are pixels of the 96 x 96 frontal frame,
-whose mesh, ``FaceMesh.frontal(96)``, is the default of every ``mesh`` here.
+BlaS is a black 32 x 12 rectangle; GauD is noise in one whose sides are drawn from 12 to 32
+(Sec. 4.1). Sizes are pixels of the 96 x 96 frontal frame, ``mesh`` by default its mesh.
 """
 
 from collections.abc import Sequence
@@ -51,12 +50,9 @@ def corners(rectangle: ArrayLike) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def face_hull(mesh: FaceMesh) -> np.ndarray:
-    """Return the (P, 2) convex outline of the template's face, inside its image, clockwise.
-
-    The 68 landmarks end at the brows. The forehead is added by the rule of facial thirds: hairline
-    to brows is about as long as brows to nose base; half of it is taken, to stay below the hair.
-    The chin, which the ArcFace alignment leaves below the 96-pixel crop, is cut at the image.
-    """
+    """Return the (P, 2) convex outline of the template's face, cut at its image, clockwise."""
+    # The landmarks end at the brows. By the rule of facial thirds hairline to brows is about as
+    # long as brows to nose base; half of it is added, to stay below the hair.
     landmarks = mesh.landmarks
     brows = landmarks[GROUPS["right_brow"].start : GROUPS["left_brow"].stop]
     third = landmarks[33, 1] - brows[:, 1].mean()
@@ -81,9 +77,8 @@ def draw_rectangle(
 ) -> tuple[float, float, float, float]:
     """Draw x, y, width, height of the normalised mask of one mini-batch (Sec. 3.3).
 
-    The paper says "randomly placed on the face"; we draw uniformly from the places where all four
-    corners lie on the face; pass ``placement="released"`` for the released code's rule, anywhere in
-    the image less a margin of 10 pixels.
+    The paper places it "randomly on the face"; we draw from where all four corners lie on the face;
+    pass ``placement="released"`` to match the released code: anywhere 10 pixels off the border.
     """
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     if placement not in ("face", "released"):
@@ -120,26 +115,18 @@ def warp_vertices(
 ) -> Tensor:
     """Warp a template rectangle's vertices to each face by barycentric coordinates (Fig. 3).
 
-    As in the paper only the vertices move: the mask of a face is the quadrilateral between them,
-    (N, 4, 2) pixels of the image's own frame, on the landmarks' device.
-
-    Args:
-        rectangle: x, y, width, height in the mesh's frame; (4,) for all faces or (N, 4).
-        size: side of the images in pixels, if it is not the mesh's (48 for a reduced network).
-        check: False for a floating tensor of landmarks that were checked before: looking at their
-            values makes a GPU wait.
+    Only the vertices move, as in the paper: (N, 4, 2) pixels of images with sides of ``size``, the
+    mesh's if None. A rectangle is (4,) for all faces or (N, 4). ``check=False`` spares a GPU the
+    wait for landmarks that were checked before.
     """
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     size = mesh.size if size is None else size
     faces = _check_faces(landmarks, size) if check else torch.as_tensor(landmarks)
     boxes = np.asarray(rectangle, np.float64)
     if boxes.shape not in ((4,), (len(faces), 4)):
-        wanted = f"(4,) or one per face ({len(faces)}, 4)"
-        raise UserError(f"rectangle must be {wanted}, got {boxes.shape}")
-    shared = boxes.ndim == 1
-    located = _locate_shared(mesh, tuple(boxes.tolist())) if shared else _locate(mesh, boxes)
-    triangle, barycentric = located
-    corner = torch.as_tensor(mesh.triangles[triangle], device=faces.device)  # ([N,] 4, 3)
+        raise UserError(f"rectangle must be (4,) or one per face ({len(faces)}); got {boxes.shape}")
+    triangle, barycentric = _locate(mesh, tuple(map(tuple, np.atleast_2d(boxes).tolist())))
+    corner = torch.as_tensor(mesh.triangles[triangle], device=faces.device)  # (1 or N, 4, 3)
     row = torch.arange(len(faces), device=faces.device)[:, None, None]
     weights = torch.as_tensor(barycentric).to(faces)
     border = torch.as_tensor(mesh.border * (size / mesh.size)).to(faces)
@@ -148,11 +135,8 @@ def warp_vertices(
 
 
 def fill_polygon(vertices: Tensor, height: int, width: int) -> Tensor:
-    """Return masks (N, height, width) of the pixels with their centre in polygons (N, V, 2).
-
-    By the even-odd rule: a polygon may cross itself. A centre on a left or top edge counts as
-    inside, on a right or bottom edge as outside, so neighbours never overlap.
-    """
+    """Return masks (N, height, width) of the pixels with their centre in polygons (N, V, 2)."""
+    # By the even-odd rule, left and top edges inside, right and bottom ones not: no overlaps.
     check_floating("vertices", vertices, "(N, V, 2)")
     rows, columns = (vertices.new_ones(side).cumsum(0) - 0.5 for side in (height, width))
     inside = vertices.new_zeros((len(vertices), height, width), dtype=torch.bool)
@@ -179,16 +163,9 @@ def occlude(
 ) -> tuple[Tensor, Tensor]:
     """Return images with the same spot of every face covered (Sec. 3.3), and masks of where.
 
-    Args:
-        images: (N, C, H, H) in [-1, 1], which stay as they are; another size than the mesh's, such
-            as a reduced network's 48, shows the same frame at that scale.
-        landmarks: (N, 68, 2) pixels in the frame of these images.
-        rectangle: x, y, width, height in the mesh's frame, or one for each image as (N, 4).
-        fill: "black" (-1), or "noise": normal values of standard deviation 0.5, independent for
-            each pixel and channel, clipped to [-1, 1]. The paper does not give the noise's
-            parameters and the released code has none of it.
-        generator: source of the noise; or give the values, from :func:`draw_noise`, as ``noise``.
-        check: False where the landmarks were checked before; see :func:`warp_vertices`.
+    Images are (N, C, H, H) in [-1, 1], H of any scale of the mesh's frame; landmarks (N, 68, 2) are
+    in their frame. ``fill`` is "black" (-1) or "noise", from ``generator`` or as given: normal of
+    std 0.5 for each pixel and channel, clipped (the paper gives no parameters).
 
     >>> mesh = FaceMesh.frontal(96)
     >>> images, landmarks = torch.zeros(2, 3, 96, 96), np.stack([mesh.landmarks] * 2)
@@ -222,17 +199,12 @@ def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return (noise * NOISE_STD).clamp_(-1, 1)
 
 
-@lru_cache(maxsize=64)
-def _locate_shared(mesh: FaceMesh, box: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Locate a rectangle once for all batches that share it, such as the fixed boxes."""
-    return _locate(mesh, np.array(box))
-
-
-def _locate(mesh: FaceMesh, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    vertices = corners(boxes)
+@lru_cache(maxsize=64)  # batches share rectangles, such as the fixed boxes
+def _locate(mesh: FaceMesh, boxes: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, np.ndarray]:
+    vertices = corners(np.reshape(boxes, (-1, 4)))  # none of no faces
     if (vertices < 0).any() or (vertices > mesh.size).any():
         frame = f"{mesh.size:g}-pixel frontal frame"
-        raise UserError(f"rectangle {boxes.tolist()} (x, y, width, height) leaves the {frame}")
+        raise UserError(f"rectangle {boxes} (x, y, width, height) leaves the {frame}")
     return mesh.locate(vertices, mesh.landmarks)
 
 

@@ -97,24 +97,17 @@ MAIN = ("base", "augmented", "sad", "fad", "full")
 THRESHOLDS = ("full_t130", "full_t320", "full_gaud")
 RATES = ("full_lmf75", "full_lmf875")
 SWEEP = ("sad_r0", "sad_r10")
-PHOTOGRAPHS = ("base", "augmented", "sad", "full")
-
-PROCEDURAL_NOTEBOOKS = tuple(f"{number:02}" for number in range(14))
-PHOTOGRAPHS_NOTEBOOKS = ("14",)
+FEWEST = ("base", "augmented", "sad", "full")
 
 
 @dataclass(frozen=True)
 class Network:
-    """The network. ``input_size`` 96, ``filters`` 320, ``width`` 1 is CASIA-Net as in Table 1.
-
-    The paper's second backbone is ``backbone="iresnet50", input_size=112, filters=512``; one of
-    torchvision's networks is ``backbone="torchvision/resnet18"`` and so on.
-    """
+    """The network, CASIA-Net as in Table 1; the paper's second is "iresnet50" of 112 with K 512."""
 
     input_size: int = 96  # pixels; 48 is a quarter of the work, and of the response map
     filters: int = PAPER_FILTERS  # K; fewer where there are fewer people to tell apart
     width: float = 1.0  # factor on the channels of CASIA-Net; the other backbones have 1
-    backbone: str = "casianet"  # the paper's first
+    backbone: str = "casianet"  # or "iresnet50", or "torchvision/resnet18" and so on
     layers: tuple[str, ...] | None = None  # three feature layers of a torchvision backbone
     head: str = "softmax"  # the paper's; or a margin head, "arcface" or "cosface"
     margin: float | None = None  # of a margin head; None for that of its paper
@@ -148,6 +141,7 @@ class Optimisation:
     # CPU threads a network trains on. Another number changes the last bits of every sum, so the
     # weights would depend on the machine; cores are used by training variants side by side.
     threads: int = 1
+    pretrain_threads: int = 2  # nothing trains beside the common base
     checkpoint_seconds: float = 60.0  # between two checkpoints: what a killed run loses at most
 
 
@@ -158,10 +152,10 @@ class Profile:
     name: str
     purpose: str  # in one line, for the page of a run
     faces: FacesPlan | None  # procedural faces, or None for a run on photographs
-    network: Network
     optimisation: Optimisation
+    network: Network = Network()
     photographs: PhotographsPlan | None = None  # or None for a run on procedural faces
-    notebooks: tuple[str, ...] = PROCEDURAL_NOTEBOOKS  # that ifr reproduce executes
+    notebooks: tuple[str, ...] = tuple(f"{number:02}" for number in range(14))  # executed
     variants: tuple[str, ...] = MAIN + THRESHOLDS + RATES + SWEEP  # that it trains
     seeds: tuple[int, ...] = (0,)  # of training
     analysis_images: int = 1000  # faces behind Figures 5 to 7; the paper takes 1,000
@@ -174,96 +168,68 @@ class Profile:
         return asdict(self)
 
 
-_SMOKE_FACES = FacesPlan(
-    train=(12, 8), closed_shots=3, validation=(6, 6), templates=(12, 10), ar_identities=8
+_TRIAL: dict[str, Any] = dict(
+    network=Network(input_size=48, filters=32, width=0.125),
+    optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
+    analysis_images=60,
+    bootstrap=50,
 )
-_CLASSROOM_FACES = FacesPlan(
-    train=(110, 50), closed_shots=8, validation=(40, 20), templates=(80, 24), ar_identities=60
-)
-_FULL_SIZE_FACES = FacesPlan(
-    train=(1000, 48), closed_shots=6, validation=(100, 20), templates=(300, 24), ar_identities=126
-)
-_FULL_SIZE_BRIEF_FACES = FacesPlan(
-    train=(48, 30), closed_shots=4, validation=(20, 10), templates=(40, 12), ar_identities=20
-)
-_PAPER_FACES = FacesPlan(
-    train=(2000, 48), closed_shots=6, validation=(200, 20), templates=(500, 25), ar_identities=126
-)
+_PHOTOGRAPHS: dict[str, Any] = dict(faces=None, notebooks=("14",), variants=FEWEST)
+# The numbers of faces are in the order of FacesPlan.
 _ALL = (
     Profile(
-        name="smoke",
-        purpose="tests: every line of every notebook runs, no number means anything",
-        faces=_SMOKE_FACES,
-        network=Network(input_size=48, filters=32, width=0.125),
-        optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
-        analysis_images=60,
+        "smoke",
+        "tests: every line of every notebook runs, no number means anything",
+        FacesPlan((12, 8), 3, (6, 6), (12, 10), 8),
         retrieval_identities=12,
-        bootstrap=50,
         verification_pairs=60,
+        **_TRIAL,
     ),
     Profile(
-        name="classroom",
-        purpose="a laptop without a GPU: every figure and table in under 45 minutes",
-        faces=_CLASSROOM_FACES,
-        network=Network(input_size=48, filters=128, width=0.25),
-        optimisation=Optimisation(pretrain_steps=2000, steps=700, dropout=0.2, feature_scale=4.0),
+        "classroom",
+        "a laptop without a GPU: every figure and table in under 45 minutes",
+        FacesPlan((110, 50), 8, (40, 20), (80, 24), 60),
+        Optimisation(pretrain_steps=2000, steps=700, dropout=0.2, feature_scale=4.0),
+        Network(input_size=48, filters=128, width=0.25),
     ),
     Profile(
-        name="full_size",
-        purpose="one GPU: the paper's own network on procedural faces",
-        faces=_FULL_SIZE_FACES,
-        network=Network(),
-        optimisation=Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
+        "full_size",
+        "one GPU: the paper's own network on procedural faces",
+        FacesPlan((1000, 48), 6, (100, 20), (300, 24), 126),
+        Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
         variants=(*MAIN, "full_gaud"),
     ),
     Profile(
-        name="full_size_brief",
-        purpose="the paper's own network cut to what two CPU cores train in an hour",
-        faces=_FULL_SIZE_BRIEF_FACES,
-        network=Network(),
-        optimisation=Optimisation(
-            pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0
-        ),
+        "full_size_brief",
+        "the paper's own network cut to what two CPU cores train in an hour",
+        FacesPlan((48, 30), 4, (20, 10), (40, 12), 20),
+        Optimisation(pretrain_steps=480, steps=180, batch=32, dropout=0.2, feature_scale=4.0),
         notebooks=("01", "03", "05", "07", "08", "09", "11", "12", "13"),
-        variants=("base", "augmented", "sad", "full"),
+        variants=FEWEST,
         analysis_images=300,
         retrieval_identities=40,
     ),
     Profile(
-        name="paper",
-        purpose="the paper's schedule, on procedural faces until its data are in place",
-        faces=_PAPER_FACES,
-        network=Network(),
-        optimisation=Optimisation(
-            pretrain_steps=100_000,
-            steps=100_000,
-            batch=64,
-            optimiser="sgd",
-            learning_rate=1e-3,
-            weight_decay=0.0,  # the paper is silent
-        ),
+        "paper",
+        "the paper's schedule, on procedural faces until its data are in place",
+        FacesPlan((2000, 48), 6, (200, 20), (500, 25), 126),
+        # The paper is silent on weight decay.
+        Optimisation(100_000, 100_000, 64, optimiser="sgd", learning_rate=1e-3, weight_decay=0.0),
     ),
     Profile(
-        name="photographs",
-        purpose="photographs of real people: does what holds on procedural faces hold on them",
-        faces=None,
-        photographs=PhotographsPlan(),
-        notebooks=PHOTOGRAPHS_NOTEBOOKS,
-        network=Network(input_size=48, filters=160, width=0.5),
+        "photographs",
+        "photographs of real people: does what holds on procedural faces hold on them",
         optimisation=Optimisation(pretrain_steps=3000, steps=1200, feature_scale=4.0),
-        variants=PHOTOGRAPHS,
+        network=Network(input_size=48, filters=160, width=0.5),
+        photographs=PhotographsPlan(),
+        **_PHOTOGRAPHS,
     ),
     Profile(
-        name="photographs_smoke",
-        purpose="tests: every line of the run on photographs, no number means anything",
-        faces=None,
+        "photographs_smoke",
+        "tests: every line of the run on photographs, no number means anything",
         photographs=PhotographsPlan(held_out=4, identities=12, pairs=60),
-        notebooks=PHOTOGRAPHS_NOTEBOOKS,
-        network=Network(input_size=48, filters=32, width=0.125),
-        optimisation=Optimisation(pretrain_steps=12, steps=12, batch=16, feature_scale=4.0),
-        variants=PHOTOGRAPHS,
-        analysis_images=60,
-        bootstrap=50,
+        **_PHOTOGRAPHS,
+        **_TRIAL,
     ),
 )
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in _ALL}

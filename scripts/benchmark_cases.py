@@ -15,8 +15,7 @@ from ifr.apps.explorer_panel import Panel
 from ifr.common.seeding import stream
 from ifr.datasets.align import warp_face
 from ifr.evaluation import score_pairs, tars_at_fars
-from ifr.evaluation.embeddings import NetworkEmbedding
-from ifr.evaluation.features import set_features
+from ifr.evaluation.features import NetworkEmbedding, set_features
 from ifr.evaluation.metrics import normalised
 from ifr.experiment.run import start
 from ifr.faces import build_identity, draw_shot, render

@@ -14,7 +14,6 @@ from ifr.landmarks import FACE_SIZE
 from ifr.mesh import FaceMesh
 from ifr.profiles import Profile, Variant
 from ifr.training import Batcher, TrainingStep, build_network, make_optimiser
-from ifr.training.batches import FULL_BATCH
 
 BATCHES = 4  # whose faces are drawn; the steps go round them
 PARTS = ("batch", "warp", "network", "losses", "backward", "optimiser")
@@ -46,7 +45,7 @@ class Trial:
         with self._part("batch", without="warp"):
             images, labels = self.batch(indices, self.count)
             dropout_mask = self.batch.dropout_mask(
-                size, self.width, self.settings.dropout, self.count, FULL_BATCH
+                size, self.width, self.settings.dropout, self.count
             )
         with self._part("losses", without="network"):
             total = sum(self.module(images, labels, dropout_mask)[0].values())

@@ -23,10 +23,10 @@ from types import FrameType
 from typing import Any
 
 import nbformat
+from course import SECONDS, build, exercises, nbgrader_api, require_success
 from joblib import Parallel, delayed
 from nbformat import NotebookNode
 
-from ifr.apps.course import SECONDS, build, exercises, nbgrader_api, require_success
 from ifr.common.errors import UserError
 from ifr.common.hardware import usable_cores
 

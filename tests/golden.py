@@ -33,7 +33,7 @@ from ifr.datasets.prepare import prepare
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.landmark_files import read_landmarks
 from ifr.datasets.rendered import plan_sets
-from ifr.evaluation.embeddings import NetworkEmbedding
+from ifr.evaluation.features import NetworkEmbedding
 from ifr.landmarks import apply_similarity
 from ifr.losses import (
     feature_activation_diversity,

@@ -5,11 +5,10 @@ import torch
 from golden_inputs import Values, digest, faces_of, summary
 
 from ifr.datasets import FaceSet
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import PairList, Templates
 from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
 from ifr.datasets.readers.ijbc import IjbcProtocol
 from ifr.datasets.template_splits import template_splits
-from ifr.datasets.templates import Templates
 from ifr.evaluation.metrics import equal_error_rate, rank_accuracy, roc, tar_at_far, tars_at_fars
 from ifr.evaluation.protocols.ar import ar_protocol, bootstrap_eer
 from ifr.evaluation.protocols.ijba import ijba_protocol

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ifr.datasets.templates import Templates
+from ifr.datasets.index import Templates
 
 
 def cosine(a, b):

@@ -13,11 +13,11 @@ import torch
 
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
-from ifr.datasets.paired import TWIN_SHOT
-from ifr.experiment.filters import clean_faces
-from ifr.experiment.run import Run
+from ifr.datasets.rendered import TWIN_SHOT
+from ifr.experiment.run import Run, clean_faces
 from ifr.faces import OCCLUDERS, Render, build_identity, draw_shot, render
 from ifr.interpretation import changed_share, feature_difference, network_peaks, steady_filters
+from ifr.interpretation.change import Box
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import occlude
@@ -29,7 +29,6 @@ STEADY_FACES = 48  # on which it is seen where filters look
 CHANGED = 0.1  # of the largest change: a feature that changed more counts as changed (C20)
 KEPT = 64  # rendered faces held for a reader who comes back to one
 
-Box = tuple[float, float, float, float]
 Responses = dict[str, tuple[np.ndarray, np.ndarray]]  # title -> LMF(ψ(I)) (K, h, w), f(I) (1, K)
 
 
@@ -85,10 +84,7 @@ class View:
 
 
 class Explorer:
-    """Renders held-out people of a run, turned and covered, and asks networks about them.
-
-    The networks come by the title they are shown with; ``people`` are fewer if fewer are held out.
-    """
+    """Renders held-out people of a run, turned and covered, and asks networks, by title."""
 
     def __init__(
         self, run: Run, models: Mapping[str, InterpretableFaceNet], *, people: int = PEOPLE
@@ -164,14 +160,9 @@ def measure(views: Mapping[str, View]) -> pd.DataFrame:
 def _compare(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> Answer:
     """Return how a network's answer to the covered face differs from that to the bare one."""
     (bare_maps, bare_feature), (maps, feature) = before, after
-    peaks = _peaks(maps)
-    return Answer(
-        maps=maps,
-        limits=np.maximum(np.abs(bare_maps), np.abs(maps)).max(axis=(1, 2)),
-        peaks=peaks,
-        moved=np.linalg.norm(peaks - _peaks(bare_maps), axis=-1),
-        change=feature_difference(bare_feature, feature)[0],
-    )
+    peaks, limits = _peaks(maps), np.abs([bare_maps, maps]).max(axis=(0, 2, 3))
+    moved = np.linalg.norm(peaks - _peaks(bare_maps), axis=-1)
+    return Answer(maps, limits, peaks, moved, feature_difference(bare_feature, feature)[0])
 
 
 def _peaks(maps: np.ndarray) -> np.ndarray:

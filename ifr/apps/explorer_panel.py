@@ -15,8 +15,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ifr.apps.explorer import COVERS, RECTANGLE, Answer, Explorer, Setting, View
 from ifr.common.errors import UserError
-from ifr.figures.output import picture_html
-from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED
+from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED, picture_html
 from ifr.landmarks import CROP_SIZE
 
 TILE = 108  # side of a face on the screen, pixels: both networks fit beside the controls
@@ -27,10 +26,9 @@ COLUMNS = 3
 SPREAD, CHANGED = "that keep to places far apart", "whose feature changes most"
 BLUE, ORANGE = map(ImageColor.getrgb, PALETTE[:2])
 FONT = ImageFont.load_default(12)
-SIGNED_TABLE, MAGNITUDE_TABLE = (  # an odd number of colours, so that 0 has the middle one
-    colormaps.get_cmap(name)(np.linspace(0, 1, 257)).astype(np.float32)
-    for name in (SIGNED, MAGNITUDE)
-)
+SHADES = np.linspace(0, 1, 257)  # an odd number, so that 0 has the middle one
+SIGNED_TABLE = SIGNED(SHADES).astype(np.float32)
+MAGNITUDE_TABLE = colormaps[MAGNITUDE](SHADES).astype(np.float32)
 
 
 def face_picture(face: np.ndarray) -> np.ndarray:
@@ -80,10 +78,8 @@ def bars_picture(answer: Answer, top: float, width: int) -> np.ndarray:
 def answer_picture(view: View, title: str, filters: np.ndarray, top: float) -> np.ndarray:
     """Return all there is to see of one network: response maps, the peak map, the changes."""
     answer, ground = view.answers[title], pale(view.covered)
-    maps = [
-        _titled(heat_picture(ground, answer.maps[k], answer.limits[k]), f"filter {k}")
-        for k in filters
-    ]
+    heat = {k: heat_picture(ground, answer.maps[k], answer.limits[k]) for k in filters}
+    maps = [_titled(picture, f"filter {k}") for k, picture in heat.items()]
     rows = [maps[first : first + COLUMNS] for first in range(0, len(maps), COLUMNS)]
     bars = bars_picture(answer, top, (COLUMNS - 1) * (TILE + GAP) - GAP)
     words = "change of every feature, sorted", f"full height {top:.3f}"

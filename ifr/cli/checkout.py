@@ -3,11 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from ifr.common.errors import UserError
 from ifr.common.paths import PACKAGE
+
+PASS_ON = dict(ignore_unknown_options=True)  # what a script takes is its own affair
+ARGUMENTS = Annotated[list[str] | None, typer.Argument(help="Passed on, such as -- --help.")]
 
 
 def run_script(name: str, arguments: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ from typer import Argument, Option, Typer
 
 FORMAT = Annotated[str, Argument(help="folder, recordio, lfw, lfw-bin, ijba, ijbc or ar.")]
 PLACE = Annotated[Path, Argument(help="The data set: its folder, or its file.")]
+DECODE = Annotated[bool, Option(help="Decode every image to find broken ones.")]
+EVERY = Annotated[bool, Option("--all", help="List every problem.")]
 METHOD = "By five or all (68) points, or none: already aligned to 112x112."
 FLAG = "IJB-A: a missing visibility flag counts as visible or occluded."
 EMBEDDING = "A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."
@@ -16,12 +18,7 @@ app = Typer(no_args_is_help=True, help="Read photographs: check and prepare data
 
 
 @app.command()
-def check(
-    name: FORMAT,
-    path: PLACE,
-    decode: Annotated[bool, Option(help="Decode every image to find broken ones.")] = True,
-    every: Annotated[bool, Option("--all", help="List every problem.")] = False,
-) -> None:
+def check(name: FORMAT, path: PLACE, decode: DECODE = True, every: EVERY = False) -> None:
     """Count what is there, compare with what was published, list what is missing at what impact."""
     from ifr.datasets.check import check as run_check
 
@@ -61,16 +58,13 @@ def prepare(
 
     reading = read(name, path)
     given = None if landmarks is None else read_landmarks(landmarks, reading.faces)
-    if given is not None and given.unmatched:
-        lost = given.unmatched
+    if given is not None and (lost := given.unmatched):
         print(f"{len(lost)} landmarks are of images not there, such as {lost[0]}")
     attributes = reading.faces.attributes | {ROW: np.arange(len(reading.faces))}
     reading = replace(reading, faces=replace(reading.faces, attributes=attributes))
-    named = path.stem if path.is_file() else path.resolve().name
-    folder = to or paths.data()
-    done = run_prepare(
-        reading, folder, name=named, landmarks=given, detect=detect, method=method, workers=workers
-    )
+    how: dict[str, Any] = dict(landmarks=given, detect=detect, method=method, workers=workers)
+    how["name"] = path.stem if path.is_file() else path.resolve().name
+    done = run_prepare(reading, to or paths.data(), **how)
     print(f"{done.folder}: {done.kept:,} faces")
     for reason, count in done.missed.items():
         print(f"  left out, {reason}: {count:,}; {done.folder / 'missed.csv'} lists them")

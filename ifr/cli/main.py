@@ -3,25 +3,30 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from ifr.cli import course as cli_course
 from ifr.cli import data as cli_data
-from ifr.cli.checkout import run_script
+from ifr.cli.checkout import ARGUMENTS, PASS_ON, run_script
+from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
 
 SIZES = "Run size: smoke, classroom, full_size, full_size_brief, paper or photographs."
-DEVICES = "GPUs, or processes on the CPU; default: those of torchrun, else one."
-NUMBERS = "Numbers, such as 07 08; default: the profile's."
+GPUS = "GPUs, or processes on the CPU; default: those of torchrun, else one."
 KEPT = "Of networks: trained, or reference: those kept there, nothing is trained."
 AXES = "Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."
 STOP = "Stop cleanly after so many minutes (exit status 75)."
 PROFILE = Annotated[str, Option(help=SIZES)]
 SEED = Annotated[int, Option(min=0, help="Seed of every random draw.")]
-MINUTES = Annotated[float | None, Option(min=0.0, help=STOP)]
+LIMIT = Annotated[float | None, Option(min=0.0, help=STOP)]
+NUMBERS = Annotated[list[str] | None, Argument(help="Such as 07 08; default: the profile's.")]
+VARIANT = Annotated[str, Argument(help="Which network.")]
+WEIGHTS = Annotated[str, Option(help=KEPT)]
+FORCE = Annotated[bool, Option(help="Execute current notebooks again.")]
+EVERY = Annotated[bool, Option("--all", help="Show what agrees, too.")]
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +46,6 @@ def faces(
     identities: Annotated[int, Option(min=1, help="Rows of the contact sheet.")] = 8,
 ) -> None:
     """Render the data sets of a profile, or a contact sheet of 8 shots a person."""
-    from ifr.common import paths
     from ifr.datasets.rendered import ensure_sets
     from ifr.profiles import get_profile
 
@@ -49,9 +53,7 @@ def faces(
     if plan is None:
         raise UserError(f"profile {profile!r} is a run on photographs: it renders no faces")
     if sheet is not None:
-        write_sheet(sheet, identities)
-        print(f"wrote {sheet}")
-        return
+        return write_sheet(sheet, identities)
     for name, people in ensure_sets(plan, paths.data()).items():
         print(f"{name}: {len(people)} images of {len(set(people.identity.tolist()))} identities")
 
@@ -60,7 +62,6 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     """Write a contact sheet: a row of shots for each identity."""
     from PIL import Image
 
-    from ifr.common import paths
     from ifr.faces import build_identity, contact_sheet, draw_shot, render
 
     if path.suffix.lower() not in (".png", ".jpg"):
@@ -69,12 +70,11 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     people = [(seed, build_identity(seed)) for seed in range(identities)]
     images = [render(who, draw_shot(seed, k)).image for seed, who in people for k in range(shots)]
     Image.fromarray(contact_sheet(images, columns=shots)).save(path)
+    print(f"wrote {path}")
 
 
-@app.command(context_settings=dict(ignore_unknown_options=True))
-def benchmark(
-    arguments: Annotated[list[str] | None, Argument(help="Such as mesh, or -- --help.")] = None,
-) -> None:
+@app.command(context_settings=PASS_ON)
+def benchmark(arguments: ARGUMENTS = None) -> None:
     """Measure this machine: faces, alignment, the mesh, training, the explorer, and others."""
     run_script("benchmark", arguments or ())
 
@@ -85,8 +85,8 @@ def train(
     profile: PROFILE = "classroom",
     seed: SEED = 0,
     data: Annotated[Path | None, Option(help="Train on this prepared set instead.")] = None,
-    devices: Annotated[int | None, Option(min=1, help=DEVICES)] = None,
-    max_minutes: MINUTES = None,
+    devices: Annotated[int | None, Option(min=1, help=GPUS)] = None,
+    max_minutes: LIMIT = None,
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
     from ifr.datasets import load_set
@@ -96,7 +96,7 @@ def train(
 
     for name in variants or ():
         get_variant(name)  # refuse a wrong name before the first one is trained
-    run = start("train", profile=profile, seed=seed, max_minutes=max_minutes)
+    run = start("train", profile=profile, seed=seed, limit=max_minutes)
     run.training = None if data is None else load_set(data)
     run.launch(devices)
     train_all(run, variants or ())
@@ -109,27 +109,20 @@ def sweep(
     seeds: Annotated[str, Option(help="With commas between them.")] = "0,1,2",
     profile: PROFILE = "classroom",
     name: Annotated[str, Option(help="Folder below results/PROFILE/.")] = "sweep",
-    max_minutes: MINUTES = None,
+    max_minutes: LIMIT = None,
 ) -> None:
     """Train every combination of loss weights, forms and t with several seeds: one table."""
     from ifr.experiment import sweep as sweeps
 
     if not all(seed.isdecimal() for seed in seeds.split(",")):
         raise UserError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
-    chosen = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
-    parsed = sweeps.parse_axes(axes)
-    table = sweeps.sweep(
-        parsed, profile=profile, variant=variant, seeds=chosen, name=name, max_minutes=max_minutes
-    )
-    print(sweeps.in_words(table))
+    how: dict[str, Any] = dict(profile=profile, variant=variant, max_minutes=max_minutes)
+    how["seeds"] = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
+    print(sweeps.in_words(sweeps.sweep(sweeps.parse_axes(axes), name=name, **how)))
 
 
 @app.command()
-def evaluate(
-    variant: Annotated[str, Argument(help="Which network.")],
-    profile: PROFILE = "classroom",
-    seed: SEED = 0,
-) -> None:
+def evaluate(variant: VARIANT, profile: PROFILE = "classroom", seed: SEED = 0) -> None:
     """Print closed-set accuracy for one variant, and the template protocol on procedural faces."""
     from ifr.experiment.run import start
     from ifr.experiment.tables import closed_set, template_table
@@ -144,10 +137,10 @@ def evaluate(
 
 @app.command()
 def figures(
-    notebooks: Annotated[list[str] | None, Argument(help=NUMBERS)] = None,
+    notebooks: NUMBERS = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
-    weights: Annotated[str, Option(help=KEPT)] = "trained",
+    weights: WEIGHTS = "trained",
 ) -> None:
     """Execute notebooks again and redraw their figures and tables."""
     from ifr.experiment.batch import redraw
@@ -157,10 +150,7 @@ def figures(
 
 @app.command()
 def reproduce(
-    profile: PROFILE = "classroom",
-    seed: SEED = 0,
-    force: Annotated[bool, Option(help="Execute current notebooks again.")] = False,
-    max_minutes: MINUTES = None,
+    profile: PROFILE = "classroom", seed: SEED = 0, force: FORCE = False, max_minutes: LIMIT = None
 ) -> None:
     """Render or align the faces, train every variant, execute every notebook of the profile."""
     from ifr.experiment.batch import reproduce as run_all
@@ -169,12 +159,8 @@ def reproduce(
 
 
 @app.command()
-def verify(
-    profile: PROFILE = "classroom",
-    every: Annotated[bool, Option("--all", help="Show what agrees, too.")] = False,
-) -> None:
+def verify(profile: PROFILE = "classroom", every: EVERY = False) -> None:
     """Compare a run with the committed reference: verdicts, evidence, tables, figures."""
-    from ifr.common import paths
     from ifr.experiment.verify import AGREES, DIFFERS, SHOWN
     from ifr.experiment.verify import verify as compare
 
@@ -183,10 +169,9 @@ def verify(
         if every or row.outcome == DIFFERS:
             print(f"{row.outcome}: {row.what}: {row.note}")
     count = {word: sum(row.outcome == word for row in rows) for word in (AGREES, DIFFERS, SHOWN)}
-    print(
-        f"{count[AGREES]} of {len(rows) - count[SHOWN]} comparisons agree with the reference; "
-        f"{count[SHOWN]} columns and quantities without a known unit are {SHOWN} (--all lists them)"
-    )
+    agree = f"{count[AGREES]} of {len(rows) - count[SHOWN]} comparisons agree with the reference"
+    rest = f"{count[SHOWN]} columns and quantities without a known unit are {SHOWN}"
+    print(f"{agree}; {rest} (--all lists them)")
     if count[DIFFERS]:
         raise typer.Exit(1)
 
@@ -201,10 +186,7 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one plain line and exit status 2, not a traceback.
-
-    Set the environment variable ``IFR_TRACEBACK=1`` to see the traceback all the same.
-    """
+    """Run the command; a user's mistake is one plain line, or with IFR_TRACEBACK=1 a traceback."""
     shown = () if os.environ.get("IFR_TRACEBACK") else (UserError,)
     try:
         app()

@@ -10,10 +10,7 @@ class NotebookFailed(UserError):
 
 
 class Stopped(Exception):
-    """The user stopped a long job; the message says what is kept and how to go on.
-
-    Not a ``KeyboardInterrupt``, so that it can be shown as one plain line.
-    """
+    """The user stopped a long job; the message, one plain line, says what is kept and what next."""
 
 
 class OutOfTime(Stopped):

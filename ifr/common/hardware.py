@@ -4,9 +4,23 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import joblib
 import psutil
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables for the programs started within, and restore them all."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def usable_cores() -> int:
@@ -26,10 +40,7 @@ def computes_in_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees for the next one; without effect on another system.
-
-    It would hand large blocks back to Linux, and fetching them again costs a page fault per 4 KiB.
-    """
+    """Let glibc keep what a step frees: fetching it again costs a page fault per 4 KiB."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX: no block is mapped by itself, to be unmapped when freed
@@ -51,11 +62,7 @@ def device_facts() -> dict[str, object]:
     """Return the facts of this machine that timings depend on."""
     import torch
 
-    return dict(
-        cores=usable_cores(),
-        memory_bytes=psutil.virtual_memory().total,
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        processor=platform.machine(),
-        computes_in_bfloat16=computes_in_bfloat16(),
-        system=platform.system(),
-    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    facts = dict(cores=usable_cores(), memory_bytes=psutil.virtual_memory().total, gpu=gpu)
+    facts |= dict(processor=platform.machine(), computes_in_bfloat16=computes_in_bfloat16())
+    return facts | dict(system=platform.system())

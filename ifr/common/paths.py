@@ -10,15 +10,10 @@ ASSETS = PACKAGE / "assets"
 
 
 def home() -> Path:
-    """Return the folder that holds ``data/``, ``models/``, ``results/`` and ``notebooks/``.
-
-    The environment variable ``IFR_HOME`` wins; else the checkout the package lies in, when it is
-    one; else the current folder.
-    """
+    """Return the project's folder: ``IFR_HOME``, else the package's checkout, else this folder."""
     if os.environ.get("IFR_HOME"):
         return Path(os.environ["IFR_HOME"]).expanduser().resolve()
-    checkout = PACKAGE.parent
-    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else Path.cwd()
 
 
 def data() -> Path:
@@ -30,10 +25,8 @@ def real_faces() -> Path:
     """Return the folder of photographs, which lies outside the project: ``IFR_REAL_FACES``."""
     named = os.environ.get("IFR_REAL_FACES")
     if not named:
-        raise UserError(
-            "a run on photographs needs the environment variable IFR_REAL_FACES to name their "
-            "folder; data/README.md says what it holds"
-        )
+        need = "a run on photographs needs the environment variable IFR_REAL_FACES to name their"
+        raise UserError(f"{need} folder; data/README.md says what it holds")
     return Path(named).expanduser().resolve()
 
 
@@ -62,11 +55,6 @@ def notebooks() -> Path:
     return home() / "notebooks"
 
 
-def exercises() -> Path:
-    """Return the folder of the course's exercises."""
-    return notebooks() / "exercises"
-
-
 def require_writable(folder: Path) -> Path:
     """Create ``folder`` and return it, or say that it cannot be written to and what to do."""
     try:
@@ -75,8 +63,6 @@ def require_writable(folder: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}; choose another place with the "
-            "environment variable IFR_HOME, or give this user the right to write there"
-        ) from error
+        advice = "choose another place with the environment variable IFR_HOME, or allow writing"
+        raise UserError(f"cannot write to {folder}: {error.strerror}; {advice}") from error
     return folder

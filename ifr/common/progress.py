@@ -23,11 +23,7 @@ class Progress(Protocol):
 def progress_bar(
     total: int, desc: str, unit: str, enabled: bool = True, *, initial: int = 0, position: int = 0
 ) -> Iterator[Progress]:
-    """Show how far a job of ``total`` steps is, on stderr; an earlier call did ``initial`` of them.
-
-    A bar in a terminal and in Jupyter, on line ``position`` where several processes show one each;
-    else one line every 30 seconds and one at the end.
-    """
+    """Show on stderr how far a job of ``total`` steps is, the first ``initial`` done before."""
     if enabled and not _watched():
         lines = _Lines(total, desc, unit, initial)
         try:
@@ -66,7 +62,6 @@ class _Lines:
         rate = (self.count - self.initial) / max(seconds, 1e-9)
         words = [f"{self.count} of {self.total} {self.unit}", f"{seconds:.0f} s"]
         if rate:
-            left = (self.total - self.count) / rate
-            words += [f"{rate:.1f} {self.unit}/s", f"{left:.0f} s left"]
+            words += [f"{rate:.1f} {self.unit}/s", f"{(self.total - self.count) / rate:.0f} s left"]
         words += [f"{name} {value}" for name, value in self.values.items()]
         print(f"{self.desc}: {', '.join(words)}", file=sys.stderr, flush=True)

@@ -6,11 +6,7 @@ import numpy as np
 
 
 def stream(seed: int, name: str, *indices: int) -> np.random.Generator:
-    """Return the generator of one named purpose, such as ``"pose"``; the same on every machine.
-
-    Streams with different names or indices are statistically independent, so adding a draw to one
-    never moves another: the same shot with and without an occluder shares every other attribute.
-    """
+    """Return the generator of one purpose, such as ``"pose"``: no draw from it moves another's."""
     if seed < 0 or any(index < 0 for index in indices):
         raise ValueError(f"a stream needs seed and indices >= 0, got {seed=}, {indices=}")
     tag = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")

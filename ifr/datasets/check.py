@@ -11,8 +11,7 @@ from joblib import Parallel, delayed
 from ifr.common.errors import UserError
 from ifr.common.paths import ASSETS
 from ifr.common.progress import progress_bar
-from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import DatasetIndex, Issue, PairList, Templates
 from ifr.datasets.readers.ar import read_ar
 from ifr.datasets.readers.bins import read_bin
 from ifr.datasets.readers.folder import read_folder
@@ -21,7 +20,6 @@ from ifr.datasets.readers.ijbc import IjbcProtocol, read_ijbc
 from ifr.datasets.readers.images import LazyImages, UnreadableImage
 from ifr.datasets.readers.lfw import read_lfw
 from ifr.datasets.readers.recordio import read_recordio
-from ifr.datasets.templates import Templates
 
 READERS: dict[str, Callable[[Path], DatasetIndex]] = {
     "folder": read_folder,
@@ -49,8 +47,7 @@ class Check:
         issues = pd.DataFrame(list(self.issues), columns=["kind", "where", "impact"])
         issues = issues.rename(columns={"where": "example"})
         kinds = issues.groupby("kind", sort=False)
-        counts = kinds.size().rename("count")
-        return pd.concat([counts, kinds.first()], axis=1).reset_index()
+        return pd.concat([kinds.size().rename("count"), kinds.first()], axis=1).reset_index()
 
 
 def read(name: str, path: Path) -> DatasetIndex:
@@ -61,10 +58,7 @@ def read(name: str, path: Path) -> DatasetIndex:
 
 
 def check(name: str, path: Path, *, decode: bool = True, progress: bool = True) -> Check:
-    """Count what is there, compare it with what was published, and find what is broken.
-
-    Broken images are found only by decoding every one.
-    """
+    """Compare what is there with what was published; broken images are found only by decoding."""
     index = read(name, path)
     broken = broken_images(index, progress=progress) if decode else []
     release = nearest_release(name, index)
@@ -76,19 +70,13 @@ def check(name: str, path: Path, *, decode: bool = True, progress: bool = True) 
 
 
 def published_counts(name: str) -> dict[str, dict[str, int]]:
-    """Return the counts of each release of a format.
-
-    They are published by the paper (Sec. 4), by the sets' own authors or by InsightFace.
-    """
+    """Return each release's counts by the paper (Sec. 4), the sets' authors or InsightFace."""
     table = pd.read_csv(ASSETS / "published_sets.csv", index_col=["format", "release"]).loc[name]
     return {str(release): row.dropna().astype(int).to_dict() for release, row in table.iterrows()}
 
 
 def nearest_release(name: str, index: DatasetIndex) -> str | None:
-    """Return the published set an index is compared with: the nearest in identities and images.
-
-    Of a format that holds many data sets, one without a near release is compared with none.
-    """
+    """Return the release nearest in counts; of a format of many data sets only a near one."""
     releases = published_counts(name)
     if len(releases) == 1:
         return next(iter(releases))

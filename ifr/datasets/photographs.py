@@ -8,8 +8,7 @@ import numpy as np
 from ifr.common.errors import UserError
 from ifr.common.files import value_hash
 from ifr.datasets.face_set import FaceSet, load_set
-from ifr.datasets.index import DatasetIndex
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import DatasetIndex, PairList
 from ifr.datasets.prepare import prepare
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.landmark_files import read_landmarks
@@ -26,12 +25,10 @@ def ensure_photographs(
 ) -> dict[str, FaceSet]:
     """Return the sets of a run on photographs, aligned and cached in ``folder`` on first use.
 
-    ``root`` holds LFW (``lfw112/`` or another of its folder names, ``pairs.txt``), one or more
-    training folders ``NAME/identity/image.jpg``, and the landmarks ``NAME_landmarks68.npz`` of
-    each folder. The sets: ``train``, people that LFW's pairs do not show, from the training
-    folders and from LFW; ``closed``, images of the same people that are not trained on; ``lfw``,
-    the images of LFW's pairs. A training identity that carries the name of a test identity is left
-    out. Whether two data sets show one person under two names cannot be known.
+    ``root`` holds LFW (``lfw112/`` or the like, ``pairs.txt``), training folders
+    ``NAME/identity/image.jpg`` and ``NAME_landmarks68.npz`` of each. ``train`` is of people whose
+    name LFW's pairs do not have, ``closed`` further images of them, ``lfw`` the images of the
+    pairs. Whether two data sets show one person under two names cannot be known.
     """
     lfw_folder, training = find_folders(root)
     pairs = read_pairs(root / "pairs.txt")
@@ -73,10 +70,8 @@ def ensure_photographs(
 def find_folders(root: Path) -> tuple[str, list[str]]:
     """Return the name of LFW's image folder and those of the training folders with landmarks."""
     if not root.is_dir():
-        raise UserError(
-            f"{root} is not a folder; set IFR_REAL_FACES to one with LFW and training photographs "
-            "(data/README.md says how it is laid out)"
-        )
+        wanted = "one with LFW and training photographs (data/README.md says how it is laid out)"
+        raise UserError(f"{root} is not a folder; set IFR_REAL_FACES to {wanted}")
     lfw = next((name for name in FOLDERS if (root / name).is_dir()), None)
     if lfw is None or not (root / "pairs.txt").is_file():
         raise UserError(f"{root} lacks LFW: expected a folder {' or '.join(FOLDERS)} and pairs.txt")
@@ -85,10 +80,7 @@ def find_folders(root: Path) -> tuple[str, list[str]]:
 
 
 def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairList:
-    """Return those of the pairs of ``root/pairs.txt`` whose two images are in a set.
-
-    With a count a part of them, as many of each fold and kind.
-    """
+    """Return the pairs of ``root/pairs.txt`` in a set, or a count, alike of each fold and kind."""
     listed = read_pairs(root / "pairs.txt")
     if count is not None:
         kinds: dict[tuple[int, bool], list[ListedPair]] = {}
@@ -102,10 +94,10 @@ def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairLi
 def _aligned(index: DatasetIndex, images: Path, folder: Path, progress: bool) -> FaceSet:
     file = images.with_name(f"{images.name}{LANDMARKS}")
     if not file.is_file():
-        raise UserError(
-            f"{file} is missing: the run needs 68 landmarks of each image; ifr data prepare "
-            "--detect finds them, and data/README.md says how the file is laid out"
+        remedy = (
+            "ifr data prepare --detect finds them, data/README.md says how the file is laid out"
         )
+        raise UserError(f"{file} is missing: the run needs 68 landmarks of each image; {remedy}")
     method = "none" if index.faces.images.shape[1:3] == (FACE_SIZE, FACE_SIZE) else "five"
     given, name = read_landmarks(file, index.faces), f"photographs-{images.name}"
     done = prepare(index, folder, name=name, landmarks=given, method=method, progress=progress)

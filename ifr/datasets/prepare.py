@@ -15,8 +15,7 @@ import pandas as pd
 from ifr.common.errors import UserError
 from ifr.common.files import code_hash
 from ifr.common.paths import ASSETS, PACKAGE
-from ifr.datasets.align import METHODS, align, outside, source_of
-from ifr.datasets.detect import Detector
+from ifr.datasets.align import METHODS, Detector, align, outside, source_of
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.index import DatasetIndex
 from ifr.datasets.readers.images import UnreadableImage
@@ -30,7 +29,7 @@ SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
 IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
 # All that decides the pixels and landmarks of an aligned photograph.
-CODE = ("datasets/align.py", "datasets/detect.py", "datasets/readers/images.py", "landmarks.py")
+CODE = ("datasets/align.py", "datasets/readers/images.py", "landmarks.py")
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,11 @@ def prepare(
 ) -> Prepared:
     """Align every face of a data set to 112×112 and keep them as ``folder/NAME-FINGERPRINT/``.
 
-    By ``"five"`` or ``"all"`` points (:func:`ifr.landmarks.alignment`) of the given landmarks, of
-    those that dlib detects where none are given, or by five points of the index; or by ``"none"``:
-    the images are 112×112 and aligned already. The folder is the form of
-    :func:`ifr.datasets.load_set`, with all attributes of the index but those in pixels of the image
-    before alignment (``five_points``, ``box``), and ``missed.csv``: the images that could not be
-    used, with the reason. :func:`ifr.datasets.shards.make_set` makes it. The fingerprint covers
-    file names and sizes, landmarks, settings and the code of the alignment, not the images' bytes.
+    By ``"five"`` or ``"all"`` points of the landmarks that are given or dlib detects, by five
+    points of the index, or by ``"none"``: the images are aligned already. The folder, which
+    :func:`ifr.datasets.load_set` opens, has the attributes of the index but ``IN_FRAME``, and
+    ``missed.csv``, the images not used and why. The fingerprint covers file names and sizes,
+    landmarks, settings and the code of the alignment, not the images' bytes.
     """
     faces, points = index.faces, None if landmarks is None else landmarks.points
     _check_request(faces, points is not None, detect, method)

@@ -7,19 +7,15 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import PairList, Templates
 from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
 from ifr.datasets.readers.ijbc import IjbcProtocol
-from ifr.datasets.templates import Templates
 
 ROW = "row"  # attribute of a prepared set: the row of the index each face comes from
 
 
 def on_prepared(protocol: PairList | IjbaProtocol | IjbcProtocol, faces: FaceSet) -> Any:
-    """Return a protocol of an index for the faces that were prepared from it, with their ``row``.
-
-    Pairs and templates without images are left out, and so is what compares them.
-    """
+    """Return a protocol for the faces prepared, less the pairs and templates without images."""
     if ROW not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute {ROW!r}: make it with prepare")
     rows = np.asarray(faces.attributes[ROW])

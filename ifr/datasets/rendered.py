@@ -1,14 +1,19 @@
 """The procedural data sets: which people each holds, and how they get onto the disk."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ifr.common.files import code_hash, file_hash, value_hash
 from ifr.common.paths import PACKAGE
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.rendered_people import AR_SHOTS, COLUMNS, IMAGE_BYTES, SetSpec, render_identity
 from ifr.datasets.shards import Work, make_set
+from ifr.faces import build_identity, draw_shot, render
+from ifr.landmarks import CROP_OFFSET, CROP_SIZE
 from ifr.profiles import FacesPlan
 
 # First identity seed of each group; the groups are too far apart to meet.
@@ -16,6 +21,8 @@ TRAINING, VALIDATION, TEMPLATES, AR = 0, 10_000_000, 20_000_000, 30_000_000
 CLOSED_SHOT = 100_000  # shots of training identities that no training set reaches
 SEED_STEP = 100_000_000  # between the identities of one plan seed and the next
 NATURAL = 0.4  # share of template shots that carry an occluder
+TWIN_SHOT = 500_000  # shot number of the pairs, which no data set reaches
+STUDIO: dict[str, Any] = dict(expression="neutral", lighting="even")
 
 
 def plan_sets(plan: FacesPlan) -> list[SetSpec]:
@@ -65,3 +72,40 @@ def render_set(
     tasks = (partial(render_identity, spec, index) for index in range(spec.identities))
     make_set(folder, Work(*names, *sizes, tuple(COLUMNS), tasks), workers, progress)
     return load_set(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class OccludedPairs:
+    """Faces photographed twice, without and with an occluder, all else alike."""
+
+    clean: FaceSet
+    occluded: FaceSet
+    masks: np.ndarray  # (N, 96, 96) bool, where the occluder colours the crop
+
+
+def render_occluded_pairs(
+    identity_seeds: np.ndarray, occluder: str, *, yaw: float | str = 0.0
+) -> OccludedPairs:
+    """Photograph people without and with one of ``OCCLUDERS``, at a yaw or ``YAWS`` (Fig. 1)."""
+    seeds = [int(seed) for seed in identity_seeds]
+    people, sets, rows = [build_identity(seed) for seed in seeds], [], np.arange(len(seeds))
+    for kind in ("none", occluder):
+        shots = [draw_shot(seed, TWIN_SHOT, yaw=yaw, occluder=kind, **STUDIO) for seed in seeds]
+        faces = [render(person, shot) for person, shot in zip(people, shots, strict=True)]
+        names = ("image", "landmarks", "occluder_mask")
+        images, landmarks, masks = (np.stack([getattr(x, name) for x in faces]) for name in names)
+        key = value_hash([seeds, kind, yaw, TWIN_SHOT, renderer_hash()])
+        sets.append(FaceSet(f"pairs {kind}", images, rows, landmarks, fingerprint=key))
+    crop = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
+    return OccludedPairs(sets[0], sets[1], masks[:, crop, crop])
+
+
+@cache
+def mean_frontal_face(identities: int = 60) -> np.ndarray:
+    """Return the mean of plain frontal faces, (112, 112, 3) uint8: the ground of Figure 5."""
+    seeds = range(TRAINING, TRAINING + identities)
+    options = dict(yaw=0.0, plain=True) | STUDIO
+    shots = [draw_shot(seed, CLOSED_SHOT - 1, **options) for seed in seeds]
+    people = map(build_identity, seeds)
+    images = [render(person, shot).image for person, shot in zip(people, shots, strict=True)]
+    return np.mean(images, axis=0).round().astype(np.uint8)

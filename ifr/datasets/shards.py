@@ -49,12 +49,10 @@ class Work:
 
 
 def make_set(folder: Path, work: Work, workers: int | None = None, progress: bool = True) -> None:
-    """Make a set that :func:`ifr.datasets.load_set` opens, unless it is there.
+    """Make a set that :func:`ifr.datasets.load_set` opens, unless it is there; Ctrl-C: Stopped.
 
-    Each block is a file of ``folder.partial/shards`` as soon as it is computed, so that a later
-    call goes on after a stop of any kind. When all are there they are put together, and the folder
-    gets its name. Two processes do not disturb each other: the second waits for the first. Ctrl-C
-    raises Stopped.
+    Finished blocks lie in ``folder.partial/shards``, so that a later call goes on after a stop;
+    a second process waits for the first.
     """
     if is_complete(folder):
         return

@@ -7,7 +7,7 @@ import numpy as np
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
-from ifr.datasets.templates import Templates
+from ifr.datasets.index import Templates
 
 SPLITS = 10  # as IJB-A
 SHARE = 2 / 3  # of the held-out identities in each split; IJB-A tests 167 of 500 subjects a split
@@ -48,10 +48,9 @@ class TemplateSplit:
 def template_splits(
     faces: FaceSet, *, splits: int = SPLITS, share: float = SHARE, seed: int = 0
 ) -> list[TemplateSplit]:
-    """Draw template splits of a held-out set, the stand-in for the ten splits of IJB-A.
+    """Draw template splits of a held-out set, the stand-in for IJB-A's, each of a share of people.
 
-    Each split takes a share of the identities. A person's gallery template holds four clean images,
-    the other images are dealt into probe templates of one to three, clean and occluded ones apart.
+    Four clean images enrol a person; the others make probes, clean and occluded ones apart.
     """
     if "occluder" not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")

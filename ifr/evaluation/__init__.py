@@ -7,7 +7,6 @@ from ifr.evaluation.metrics import (
     mate_ranks,
     normalised,
     rank_accuracy,
-    rank_hits,
     roc,
     tar_at_far,
     tars_at_fars,
@@ -16,12 +15,7 @@ from ifr.evaluation.protocols.ar import ar_protocol, bootstrap_eer, draw_pairs
 from ifr.evaluation.protocols.ijba import ijba_protocol
 from ifr.evaluation.protocols.ijbc import ijbc_protocol
 from ifr.evaluation.protocols.lfw import best_threshold, lfw_protocol
-from ifr.evaluation.protocols.rendered import (
-    CONDITIONS,
-    bootstrap_templates,
-    evaluate_templates,
-    split_scores,
-)
+from ifr.evaluation.protocols.rendered import CONDITIONS, bootstrap_templates, evaluate_templates
 from ifr.evaluation.resampling import (
     bootstrap_counts,
     bootstrap_mean,
@@ -29,10 +23,4 @@ from ifr.evaluation.resampling import (
     interval,
     shifted_bootstrap_interval,
 )
-from ifr.evaluation.templates import (
-    identification_scores,
-    occluded_pairs,
-    pooled_templates,
-    score_pairs,
-    verification_scores,
-)
+from ifr.evaluation.templates import score_pairs

@@ -40,14 +40,12 @@ def roc(
     order = np.argsort(-scores)
     levels = scores[order]
     last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # tied scores go together
-
     if weights is None:
         genuine = np.cumsum(same[order])[last]
         impostor = last + 1 - genuine
     else:
-        genuine, impostor = (
-            np.cumsum((weights * kind)[..., order], axis=-1)[..., last] for kind in (same, ~same)
-        )
+        counts = ((weights * kind)[..., order] for kind in (same, ~same))
+        genuine, impostor = (np.cumsum(count, axis=-1)[..., last] for count in counts)
 
     def rate(accepted: np.ndarray) -> np.ndarray:
         share = accepted / np.maximum(accepted[..., -1:], 1e-12)
@@ -105,9 +103,7 @@ def tars_at_fars(
 def equal_error_rate(
     scores: np.ndarray, same: np.ndarray, *, weights: np.ndarray | None = None
 ) -> float | np.ndarray:
-    """Return the rate at which false accepts and false rejects are equal, a share of 1.
-
-    Between two thresholds both rates are taken as linear.
+    """Return the rate at which false accepts and rejects are equal, linear between thresholds.
 
     >>> equal_error_rate(np.array([4.0, 2.0, 3.0, 1.0]), np.array([True, True, False, False]))
     0.5
@@ -124,15 +120,12 @@ def equal_error_rate(
 def mate_ranks(
     similarity: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray
 ) -> np.ndarray:
-    """Return the rank of each probe's mate in similarities (Q, G), 1 the best; NaN without a mate.
-
-    A mate tied with an impostor counts as behind it.
+    """Return each mate's rank in similarities (Q, G), behind impostors it ties with; NaN for none.
 
     >>> mate_ranks(np.array([[0.9, 0.1], [0.8, 0.8]]), np.array([7, 8]), np.array([7, 8]))
     array([1., 2.])
     """
-    shape = (len(probe_ids), len(gallery_ids))
-    if similarity.shape != shape:
+    if similarity.shape != (shape := (len(probe_ids), len(gallery_ids))):
         raise UserError(f"similarity must be {shape} for these ids, got {similarity.shape}")
     mate = np.asarray(probe_ids)[:, None] == np.asarray(gallery_ids)
     best = np.where(mate, similarity, -np.inf).max(axis=1)

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ifr.common.errors import UserError
-from ifr.datasets.templates import Templates
+from ifr.datasets.index import Templates
 from ifr.evaluation.metrics import normalised
 
 
@@ -45,8 +45,7 @@ def score_pairs(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         own = order[bounds[row] : bounds[row + 1]]
         with np.errstate(invalid="ignore"):  # refused below
             scores[own] = unit[second[own]] @ unit[row]
-    broken = int((~np.isfinite(scores)).sum())
-    if broken:
+    if broken := int((~np.isfinite(scores)).sum()):
         raise UserError(f"{broken} of {len(scores)} pairs have features that are not finite")
     return scores
 
@@ -68,10 +67,9 @@ def occluded_pairs(
 def verification_scores(
     features: np.ndarray, templates: Templates, pairs: np.ndarray, *, score: str
 ) -> np.ndarray:
-    """Return the similarity of pairs (P, 2) of templates of features (N, K), (P,).
+    """Return the similarity of pairs (P, 2), the cosine of :func:`pooled_templates`, (P,).
 
-    ``"media"`` and ``"mean_cosine"`` take the cosine of :func:`pooled_templates`;
-    ``"directional_min"``, as released for IJB-A, takes less the mean of the two directional mean
+    ``"directional_min"``, as released for IJB-A, is less the mean of the two directional mean
     minimum cosine distances.
     """
     if score != "directional_min":

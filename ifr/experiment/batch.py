@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Collection, Sequence
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ifr.common.errors import OutOfTime, UserError
 from ifr.common.files import file_hash, write_text
 from ifr.common.hardware import device_facts, peak_memory
 from ifr.experiment import results
-from ifr.experiment.notebook import execute, parameter_names
+from ifr.experiment.notebook import GO_ON, execute, parameter_names
 from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, VARIANTS
@@ -30,10 +31,8 @@ def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
     folder = paths.notebooks()
     notebooks = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not notebooks:
-        raise UserError(
-            f"no numbered notebooks in {folder}: run from a checkout of the project, or set "
-            "IFR_HOME to one"
-        )
+        advice = "run from a checkout of the project, or set IFR_HOME to one"
+        raise UserError(f"no numbered notebooks in {folder}: {advice}")
     unknown = ", ".join(sorted(set(numbers or ()) - set(notebooks)))
     if unknown:
         raise UserError(f"no notebook {unknown}: choose from {', '.join(notebooks)}")
@@ -43,22 +42,15 @@ def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
 def reproduce(
     profile: str, *, seed: int = 0, force: bool = False, max_minutes: float | None = None
 ) -> Path:
-    """Get the faces, train every variant, execute the profile's notebooks; return the results.
-
-    What is already there and current is kept (``force`` executes notebooks all the same), so a run
-    that Ctrl-C or ``max_minutes`` cut short continues where it stopped.
-    """
-    run = start("00_reproduce", profile=profile, seed=seed, max_minutes=max_minutes)
+    """Get the faces, train, execute the notebooks not current, or all (``force``)."""
+    run = start("00_reproduce", profile=profile, seed=seed, limit=max_minutes)
     run.progress = True
     notebooks = numbered_notebooks(run.profile.notebooks)
     clear_leftovers(run, notebooks)
     prepare(run)
     for notebook in notebooks:
         if run.deadline is not None and time.monotonic() > run.deadline:
-            raise OutOfTime(
-                f"time is up before {notebook.name}: what is done is kept; run the same command "
-                "again to go on"
-            )
+            raise OutOfTime(f"time is up before {notebook.name}: {GO_ON}")
         _execute(notebook, run, force=force)
     return finish(run)
 
@@ -66,14 +58,11 @@ def reproduce(
 def redraw(
     profile: str, numbers: Collection[str] = (), *, seed: int = 0, weights: str = "trained"
 ) -> Path:
-    """Execute notebooks again, all of the profile or those of some numbers; return the results.
-
-    With ``weights="reference"`` all means those that can do without training.
-    """
+    """Execute notebooks again, of the profile or some numbers; return the folder of results."""
     run = start("figures", profile=profile, seed=seed, weights=weights)
     notebooks = numbered_notebooks(numbers or run.profile.notebooks)
     parameters = {} if weights == "trained" else dict(weights=weights)
-    if parameters and not numbers:
+    if parameters and not numbers:  # those that can do without training
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
     for notebook in notebooks:
         _execute(notebook, run, parameters=parameters, force=True)
@@ -115,15 +104,10 @@ def train_all(run: Run, variants: Sequence[str] = ()) -> None:
 
 
 def finish(run: Run) -> Path:
-    """Write manifest and page, what was kept included, and return the folder of the results.
-
-    The manifest says what made the results of a run, and the sha256 of every one of them.
-    """
+    """Write the manifest, with the sha256 of every result, and the page; return their folder."""
     before, records = _prepared(run), results.records(run.folder)
-    used = before.get("networks", {})
-    for record in records.values():
-        used |= record.get("networks", {})
-    networks = dict(sorted(used.items()))
+    used = [record.get("networks", {}).items() for record in (before, *records.values())]
+    networks = dict(sorted(dict(chain.from_iterable(used)).items()))
     training = {name: round(network["seconds"], 1) for name, network in networks.items()}
     stages = dict(faces=before.get("seconds", 0.0), training=sum(training.values()))
     stages |= {Path(name).stem: record.get("seconds", 0.0) for name, record in records.items()}
@@ -191,8 +175,7 @@ def _execute(notebook: Path, run: Run, **how: Any) -> None:
 
 def _training_rates(run: Run, networks: dict[str, dict]) -> dict[str, float]:
     """Return images a second in training for each variant, both of a pair counted."""
-    settings, rates = run.profile.optimisation, {}
-    for name in sorted(set(networks) & set(VARIANTS)):
-        images = settings.batch * settings.steps * (2 if VARIANTS[name].occlusion else 1)
-        rates[name] = round(images / max(networks[name]["seconds"], 1e-9), 1)
-    return rates
+    faces = run.profile.optimisation.batch * run.profile.optimisation.steps
+    known = {name: VARIANTS[name] for name in sorted(set(networks) & set(VARIANTS))}
+    images = {name: faces * (2 if variant.occlusion else 1) for name, variant in known.items()}
+    return {k: round(n / max(networks[k]["seconds"], 1e-9), 1) for k, n in images.items()}

@@ -17,10 +17,7 @@ def paper_claims() -> pd.DataFrame:
 
 
 def collect(tables: Path) -> pd.DataFrame:
-    """Return one row for each claim, judged by the evidence the notebooks of a run left.
-
-    A claim holds when every figure recorded for it says so, and does not hold when any says not.
-    """
+    """Return a row for each claim: it holds when every figure recorded by a notebook says so."""
     evidence, claims = evidence_rows(tables), paper_claims()
     unknown = set(evidence["claim"]) - set(claims["id"])
     if unknown:
@@ -66,12 +63,8 @@ def on_photographs(verdicts: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _judge(rows: pd.DataFrame) -> dict[str, str]:
-    verdict = HOLDS if rows["holds"].all() else FAILS
-    measured = [f"{row.quantity}: {row.value:.3g}" for row in rows.itertuples()]
-    spread = [f"[{row.low:.3g}, {row.high:.3g}]" for row in rows.itertuples()]
-    return dict(
-        measured="; ".join(measured),
-        spread="; ".join(spread),
-        verdict=verdict if len(rows) else UNTESTED,
-        note=" ".join(str(note) for note in rows["note"].dropna().unique() if note),
-    )
+    verdict = (HOLDS if rows["holds"].all() else FAILS) if len(rows) else UNTESTED
+    measured = "; ".join(f"{row.quantity}: {row.value:.3g}" for row in rows.itertuples())
+    spread = "; ".join(f"[{row.low:.3g}, {row.high:.3g}]" for row in rows.itertuples())
+    note = " ".join(str(note) for note in rows["note"].dropna().unique() if note)
+    return dict(measured=measured, spread=spread, verdict=verdict, note=note)

@@ -1,10 +1,7 @@
 """One notebook of a run, executed by papermill unless its last result is still current."""
 
 import ast
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,19 +18,17 @@ from traitlets import default
 from ifr.common import paths
 from ifr.common.errors import NotebookFailed, Stopped, UserError
 from ifr.common.files import code_hash, file_hash, value_hash, written_whole
-from ifr.common.hardware import peak_memory
+from ifr.common.hardware import environment, peak_memory
 from ifr.experiment import claims, results
 from ifr.experiment.run import Run
 
+GO_ON = "what is done is kept; run the same command again to go on"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CLAIMS = "12_claims"  # reads what the other notebooks, and the run on photographs, left
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel of this very environment, spoken to in cipher where the libraries can.
-
-    Its ports are open to every user of the machine; ipykernel warns of it when they are plain.
-    """
+    """This environment's kernel, in cipher if it can: its ports are open to every local user."""
 
     @default("kernel_spec_manager")
     def _this_environment(self) -> KernelSpecManager:
@@ -44,19 +39,13 @@ class _Kernel(AsyncKernelManager):
         return "auto" if zmq.has("curve") else "disabled"
 
 
-ENGINE = dict(
-    kernel_name="python3", language="python", kernel_manager_class=_Kernel, record_timing=False
-)
+ENGINE = dict(kernel_name="python3", language="python", progress_bar=False, record_timing=False)
 
 
 def execute(
     notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False
 ) -> bool:
-    """Execute one notebook into the results folder; return False when its result was current.
-
-    A current result takes over the notebook's text, should that have changed. A notebook that fails
-    leaves ``NN_name.failed.ipynb`` to read and its last good result in place.
-    """
+    """Execute one notebook; return False when current. One that fails leaves its last result."""
     parameters = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
     check_parameters(notebook, parameters)
     target = run.folder / notebook.name
@@ -100,11 +89,7 @@ def parameter_names(notebook: Path) -> list[str]:
 
 
 def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
-    """Return the content hash of all that decides what an execution gives.
-
-    Of the library that is what the code does, not its comments; of the notebook its code, not its
-    text; and the files that it reads of what other notebooks and runs left.
-    """
+    """Return the hash of what decides a result: code without comments, settings, files read."""
     kinds = (".csv", ".npy", ".npz")
     inputs = [path for path in sorted(paths.ASSETS.iterdir()) if path.suffix in kinds]
     if parameters.get("weights") == "reference":
@@ -129,10 +114,9 @@ def _run_cells(notebook: Path, parameters: dict, failed: Path, journal: Path) ->
     """Return the notebook executed in a kernel of its own; ``failed`` follows it cell by cell."""
     try:
         # Bars belong in a terminal, not in a saved notebook.
-        with _environment(**{"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}):
-            executed = papermill.execute_notebook(
-                notebook, failed, parameters, cwd=paths.home(), progress_bar=False, **ENGINE
-            )
+        with environment(**{"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}):
+            how = dict(kernel_manager_class=_Kernel, cwd=paths.home(), **ENGINE)
+            executed = papermill.execute_notebook(notebook, failed, parameters, **how)
         if not executed.metadata.papermill.exception:
             return executed
         why = "ended before its last cell with SystemExit"  # no error to papermill
@@ -142,22 +126,8 @@ def _run_cells(notebook: Path, parameters: dict, failed: Path, journal: Path) ->
         why = "stopped: its kernel was killed, perhaps out of memory"
     except KeyboardInterrupt:
         failed.unlink(missing_ok=True)
-        raise Stopped(
-            f"stopped in {notebook.name}: what is done is kept; run the same command again to go on"
-        ) from None
+        raise Stopped(f"stopped in {notebook.name}: {GO_ON}") from None
     raise NotebookFailed(f"{notebook.name} {why}; open {failed} to see it")
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set environment variables for the kernels that are started within."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _take_over_text(notebook: Path, target: Path) -> None:
@@ -186,10 +156,7 @@ def _read(path: Path) -> NotebookNode:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    """Write an executed notebook without papermill's clock and without widgets.
-
-    Those are dead without their kernel: what they show stands beside them as HTML.
-    """
+    """Write an executed notebook without papermill's clock; HTML stands for the dead widgets."""
     notebook.metadata.papermill = dict(parameters=notebook.metadata.papermill.parameters)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ifr import figures
 from ifr.common.files import file_hash, written_whole
-from ifr.figures.output import SCREEN, show_picture
+from ifr.figures.style import SCREEN, show_picture
 
 JOURNAL = "IFR_JOURNAL"  # names the file in which a kernel notes what it writes and which networks
 FAILED = ".failed.ipynb"  # how the copy of a notebook that stopped with an error ends
@@ -44,6 +44,7 @@ class Results:
             note(file=f"figures/{path.name}")
         show_picture(files[0].read_bytes(), alt, width=min(SCREEN, int(figure.bbox.width)))
 
+    # low and high are a 95 % bootstrap interval, unless the note says otherwise
     def evidence(
         self,
         claim: str,
@@ -55,15 +56,10 @@ class Results:
         holds: bool,
         note: str = "",
     ) -> None:
-        """Record what was measured for a claim of the paper; the claims notebook collects it.
-
-        ``low`` and ``high`` are a 95 % bootstrap interval unless the note says otherwise; a
-        quantity given again replaces the former.
-        """
+        """Record what was measured for a claim, anew if given again; notebook 12 collects it."""
         if not np.isfinite(value):
-            raise ValueError(
-                f"{claim}, {quantity}: {value} is no evidence; leave out what cannot be measured"
-            )
+            advice = "leave out what cannot be measured"
+            raise ValueError(f"{claim}, {quantity}: {value} is no evidence; {advice}")
         row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
         self._evidence.pop((claim, quantity), None)
         self._evidence[claim, quantity] = row
@@ -112,7 +108,5 @@ def recorded_files(folder: Path) -> set[str]:
 
 def is_intact(folder: Path, record: dict) -> bool:
     """Return whether every file of a record is there and as it was written."""
-    return all(
-        (folder / name).exists() and file_hash(folder / name) == written
-        for name, written in record["files"].items()
-    )
+    files = [(folder / name, written) for name, written in record["files"].items()]
+    return all(path.exists() and file_hash(path) == written for path, written in files)

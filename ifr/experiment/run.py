@@ -14,17 +14,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from ifr.common import paths
+from ifr.common import paths, seeding
 from ifr.common.errors import UserError
 from ifr.common.files import value_hash, written_whole
 from ifr.common.hardware import usable_cores
-from ifr.datasets import FaceSet
-from ifr.datasets.paired import mean_frontal_face
+from ifr.datasets import FaceSet, rendered
 from ifr.datasets.photographs import ensure_photographs
-from ifr.datasets.rendered import SetSpec, fingerprint, plan_sets, render_set, set_folder
-from ifr.evaluation.embeddings import NetworkEmbedding
-from ifr.evaluation.features import random_rectangles, set_features
+from ifr.evaluation.features import NetworkEmbedding, random_rectangles, set_features
 from ifr.experiment.results import Results, note
+from ifr.interpretation import Peaks, network_peaks
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
@@ -33,7 +31,9 @@ from ifr.occlusion import occlude
 from ifr.profiles import Profile, Variant, get_profile, get_variant
 from ifr.training import Trained, as_variant, load_half, make_fabric, train_or_load, train_variants
 
-WEIGHTS = ("trained", "reference")
+WEIGHTS = ("trained", "reference")  # reference: kept with the committed run, nothing is trained
+# "synthetic" is a random warped mask on each image; or one rectangle (x, y, width, height) for all.
+Occlusion = str | Sequence[float] | None
 
 
 @dataclass(kw_only=True)
@@ -51,18 +51,14 @@ class Run(Results):
     networks: dict[Variant, Trained] = field(default_factory=dict)  # asked for so far
 
     def launch(self, devices: int | None = None) -> None:
-        """Start a process for each device: this program again, sharing every batch in training.
-
-        As many as torchrun started, else one, if None. The first makes the training set while the
-        others wait.
-        """
+        """Start a process for each device, to share every batch; as many as torchrun's if None."""
         self.fabric = make_fabric(self.profile.optimisation.precision, devices=devices)
         self.fabric.launch()
         if self.fabric.world_size > 1:
             local = getattr(self.fabric.strategy, "num_processes", 1)  # of this machine
             torch.set_num_threads(max(1, usable_cores() // local))
             with self.fabric.rank_zero_first():
-                self.data("train")
+                self.data("train")  # the first makes it while the others wait
 
     @cached_property
     def sets(self) -> dict[str, FaceSet]:
@@ -73,16 +69,16 @@ class Run(Results):
         return ensure_photographs(plan, paths.real_faces(), paths.data(), progress=self.progress)
 
     @cached_property
-    def _specs(self) -> dict[str, SetSpec]:
+    def _specs(self) -> dict[str, rendered.SetSpec]:
         plan = self.profile.faces
-        return {} if plan is None else {spec.name: spec for spec in plan_sets(plan)}
+        return {} if plan is None else {spec.name: spec for spec in rendered.plan_sets(plan)}
 
     @property
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every set of the profile; procedural faces are not rendered for it."""
-        if self.profile.faces is None:
-            return {name: faces.fingerprint for name, faces in self.sets.items()}
-        return {name: fingerprint(spec) for name, spec in self._specs.items()}
+        if self._specs:
+            return {name: rendered.fingerprint(spec) for name, spec in self._specs.items()}
+        return {name: faces.fingerprint for name, faces in self.sets.items()}
 
     def data(self, name: str) -> FaceSet:
         """Return one set, such as ``train`` or ``lfw``; other procedural ones are not rendered."""
@@ -91,13 +87,11 @@ class Run(Results):
         known = self._specs or self.sets
         if name not in known:
             raise UserError(f"unknown data set {name!r}: choose one of {', '.join(known)}")
-        if not self._specs:
-            return self.sets[name]
-        if name not in self._rendered:
-            spec = self._specs[name]
-            folder = set_folder(spec, paths.data())
-            self._rendered[name] = render_set(spec, folder, progress=self.progress)
-        return self._rendered[name]
+        if self._specs and name not in self._rendered:
+            spec, progress = self._specs[name], self.progress
+            folder = rendered.set_folder(spec, paths.data())
+            self._rendered[name] = rendered.render_set(spec, folder, progress=progress)
+        return self._rendered[name] if self._specs else self.sets[name]
 
     @cached_property
     def crop_mesh(self) -> FaceMesh:
@@ -108,7 +102,7 @@ class Run(Results):
     def mean_face(self) -> np.ndarray:
         """The mean frontal face, (96, 96, 3) uint8: the ground of Figures 5 and 7."""
         inner = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
-        return mean_frontal_face()[inner, inner]
+        return rendered.mean_frontal_face()[inner, inner]
 
     @property
     def size(self) -> int:
@@ -120,11 +114,10 @@ class Run(Results):
         variant = as_variant(variant)
         if variant not in self.networks:
             if self.weights == "reference":
-                network = load_half(variant.name, self.profile.name)
+                self._keep(variant, load_half(variant.name, self.profile.name))
             else:
-                faces, how = self.data("train"), self._how
-                network = train_or_load(variant, self.profile, faces, fabric=self.fabric, **how)
-            self._keep(variant, network)
+                what, how = (variant, self.profile, self.data("train")), self._how
+                self._keep(variant, train_or_load(*what, fabric=self.fabric, **how))
         return self.networks[variant]
 
     def train_together(self, variants: Sequence[str | Variant]) -> None:
@@ -186,17 +179,9 @@ class Run(Results):
         return occlude(self.images(faces), self.points(faces), boxes, mesh=self.crop_mesh)[0]
 
     def features(
-        self,
-        variant: str | Variant,
-        faces: FaceSet | str,
-        *,
-        occlusion: str | Sequence[float] | None = None,
+        self, variant: str | Variant, faces: FaceSet | str, *, occlusion: Occlusion = None
     ) -> np.ndarray:
-        """Return pooled features of faces, (N, K) float32, cached by network, data and occlusion.
-
-        ``occlusion`` is ``"synthetic"`` for a random warped mask on each image, or one rectangle
-        (x, y, width, height) of the 96-pixel frontal frame for all.
-        """
+        """Return pooled features, (N, K) float32, cached by network, data and occlusion."""
         faces = self.data(faces) if isinstance(faces, str) else faces
         trained = self.trained(variant)
         key = value_hash([trained.key, faces.fingerprint, occlusion, self.seed])[:16]
@@ -205,8 +190,7 @@ class Run(Results):
         known = bool(faces.fingerprint.partition(":")[0])
         if known and path.exists():
             return np.load(path)
-        synthetic = occlusion == "synthetic"
-        boxes = random_rectangles(len(faces), self.seed) if synthetic else occlusion
+        boxes = random_rectangles(len(faces), self.seed) if occlusion == "synthetic" else occlusion
         network = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
         embedding = NetworkEmbedding(trained.key, self.size, network)
         values = set_features(embedding, faces, rectangles=boxes)
@@ -227,19 +211,9 @@ class Run(Results):
 
 
 def start(
-    name: str,
-    *,
-    profile: str,
-    seed: int = 0,
-    weights: str = "trained",
-    max_minutes: float | None = None,
+    name: str, *, profile: str, seed: int = 0, weights: str = "trained", limit: float | None = None
 ) -> Run:
-    """Begin a notebook, such as ``"06_ablations"``: check its parameters, say where results go.
-
-    With ``weights="reference"`` the networks are those kept with the committed reference run of the
-    profile, so that nothing is trained, and results go to a folder of their own; else they are
-    trained on first use. After ``max_minutes`` training stops cleanly, to go on another time.
-    """
+    """Begin a notebook, such as ``"06_ablations"``; after ``limit`` minutes training stops."""
     chosen = get_profile(profile)
     if not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed must be an integer >= 0, got {seed!r}")
@@ -251,15 +225,27 @@ def start(
     print(f"profile {profile}, seed {seed}; results go to results/{folder.name}/", flush=True)
     run = Run(name=name, folder=folder, profile=chosen, seed=seed, weights=weights)
     run.progress = os.environ.get("IFR_PROGRESS", "1") != "0"
-    run.deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    run.deadline = None if limit is None else time.monotonic() + 60 * limit
     return run
 
 
-def show_source(*functions: Callable | type) -> None:
-    """Show the library's own source of functions or classes, as code, in the notebook.
+def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> FaceSet:
+    """Return random faces without an occluder, the profile's ``analysis_images`` or ``count``."""
+    faces = run.data(name)
+    occluders = faces.attributes.get("occluder", np.full(len(faces), "none"))
+    clean = np.flatnonzero(np.asarray(occluders) == "none")
+    count = min(count or run.profile.analysis_images, len(clean))
+    chosen = seeding.stream(run.seed, "analysis/faces").choice(clean, count, replace=False)
+    return faces[np.sort(chosen)]
 
-    Of a docstring the first line is shown: what matters there is the code.
-    """
+
+def filter_peaks(run: Run, variant: str, faces: FaceSet) -> Peaks:
+    """Return the peaks of a trained variant's filters on faces."""
+    return network_peaks(run.model(variant), faces, size=run.size)
+
+
+def show_source(*functions: Callable | type) -> None:
+    """Show the library's own source, as code, in the notebook; of a docstring the first line."""
     from IPython.display import Code, display
 
     for function in functions:

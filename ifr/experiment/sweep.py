@@ -1,8 +1,4 @@
-"""A sweep over loss weights and t: every setting with several seeds, one table.
-
-Settings are compared on the validation people, who are met neither in training nor in any test, so
-that a choice made here does not touch what it is judged by.
-"""
+"""A sweep over loss weights and t, compared on people met neither in training nor in any test."""
 
 import itertools
 import sys
@@ -16,9 +12,8 @@ import pandas as pd
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.evaluation import equal_error_rate, normalised, rank_accuracy
-from ifr.experiment.filters import clean_faces
 from ifr.experiment.results import write_csv
-from ifr.experiment.run import Run, start
+from ifr.experiment.run import Run, clean_faces, start
 from ifr.interpretation import network_peaks, peak_statistics
 from ifr.profiles import PAPER_FILTERS, LossWeights, Variant, get_profile, get_variant
 
@@ -31,10 +26,7 @@ MEASURES += ["dbar_px", "peak_spread_px"]
 
 
 def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
-    """Read axes such as ``"features=0,0.1,1"``, ``"t=130,260"``, ``"filter_form=paper,released"``.
-
-    Each names a loss weight, a form of a loss, or ``t`` of 320 (smaller networks keep the share).
-    """
+    """Read ``"features=0,0.1,1"``, a loss's form, or ``"t=130"`` of 320, kept as a share."""
     axes: dict[str, list[float | str]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
@@ -86,12 +78,7 @@ def sweep(
     name: str = "sweep",
     max_minutes: float | None = None,
 ) -> pd.DataFrame:
-    """Train and measure every setting with every seed; return one row a setting, mean and std.
-
-    Written to ``results/<profile>/<name>/``: ``runs.csv``, a row for each setting and seed, after
-    each of them, and ``table.csv`` at the end. A sweep cut short goes on: what is trained is kept.
-    Each seed pretrains a base of its own.
-    """
+    """Train and measure every setting with every seed; return one row a setting, mean and std."""
     combinations = settings_of(get_variant(variant), axes)
     if not seeds:
         raise UserError("a sweep needs at least one seed")
@@ -100,26 +87,21 @@ def sweep(
         raise UserError(f"{lack}: take one on procedural faces")
     folder = paths.require_writable(paths.results(profile) / name)
     rows, deadline = [], None
-    for seed in seeds:
-        run = start("sweep", profile=profile, seed=seed, max_minutes=max_minutes)
+    for seed in seeds:  # each pretrains a base of its own
+        run = start("sweep", profile=profile, seed=seed, limit=max_minutes)
         run.deadline = deadline = deadline or run.deadline
         run.train_together([changed for _, changed in combinations])
         for chosen, changed in combinations:
             trained = run.trained(changed)
             rows.append(chosen | dict(seed=seed, network=trained.key) | measure(run, changed))
-            write_csv(pd.DataFrame(rows), folder / "runs.csv")
+            write_csv(pd.DataFrame(rows), folder / "runs.csv")  # whole after each
     table = summary(pd.DataFrame(rows), list(axes))
     write_csv(table, folder / "table.csv")
     return table
 
 
 def measure(run: Run, variant: Variant) -> dict[str, float]:
-    """Return the measures of a network on the validation people.
-
-    Rank-1 looks for each face among all others of the set as they are, itself left out; EER is over
-    all pairs; ``occluded`` means that the face looked for wears a random warped mask. d̄ and the
-    peak spread are those of Figure 5, of faces without a mask.
-    """
+    """Return rank-1, EER and the statistics of Figure 5 of a network on the validation people."""
     faces = run.data("validation")
     clean = normalised(run.features(variant, faces))
     others = ~np.eye(len(faces), dtype=bool)
@@ -127,12 +109,11 @@ def measure(run: Run, variant: Variant) -> dict[str, float]:
     measures: dict[str, float] = {}
     for suffix, occlusion in (("", None), ("_occluded", "synthetic")):
         probes = normalised(run.features(variant, faces, occlusion=occlusion))  # cached if clean
-        similarity = probes @ clean.T
+        similarity = probes @ clean.T  # each face among all others as they are
         np.fill_diagonal(similarity, -np.inf)
         accuracy = rank_accuracy(similarity, faces.identity, faces.identity, 1)
-        measures[f"rank_1{suffix}_percent"] = 100 * accuracy
-        rate = equal_error_rate(similarity[others], same[others])
-        measures[f"eer{suffix}_percent"] = 100 * float(rate)
+        rate = float(equal_error_rate(similarity[others], same[others]))
+        measures |= {f"rank_1{suffix}_percent": 100 * accuracy, f"eer{suffix}_percent": 100 * rate}
     unmasked = clean_faces(run, name="validation")
     peaks = peak_statistics(network_peaks(run.model(variant), unmasked, size=run.size))
     return measures | dict(dbar_px=peaks["dbar"], peak_spread_px=peaks["mean_scatter"])

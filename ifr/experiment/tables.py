@@ -1,6 +1,7 @@
 """The paper's benchmarks on a run's networks: closed set, templates, AR (Sec. 4.3)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ from ifr.evaluation import (
     bootstrap_templates,
     evaluate_templates,
     roc,
-    split_scores,
 )
+from ifr.evaluation.protocols.rendered import split_scores
 from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
 from ifr.profiles import get_variant
@@ -29,21 +30,14 @@ Samples = dict[tuple[str, str], pd.DataFrame]  # (variant, condition) -> a colum
 
 
 def quoted(test: str) -> Quoted:
-    """Return the paper's figures on ``"ijba"`` (Tables 2, 4 and 5) or ``"ijbc"`` (4 and 6).
-
-    TAR at FAR .01 and .001, rank-1 and rank-5, percent, by variant and condition; of the ablations
-    the paper gives two of the four. On IJB-C "ours" is one model in the paper.
-    """
+    """Return the paper's figures on ``"ijba"`` (Tables 2, 4, 5) or ``"ijbc"`` (4, 6), percent."""
     rows = pd.read_csv(ASSETS / f"paper_{test}.csv")
     keys = zip(rows["variant"], rows["condition"], strict=True)
     return dict(zip(keys, rows[list(MEASURES)].itertuples(index=False, name=None), strict=True))
 
 
 def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
-    """Return closed-set top-1 on new pictures of the training identities, clean and occluded.
-
-    Chance is that of the classifier, which knows all training identities.
-    """
+    """Return closed-set top-1 on new pictures of the training identities, clean and occluded."""
     faces, rows = run.data("closed"), []
     for name in variants:
         row: dict[str, object] = dict(variant=name, title=get_variant(name).title)
@@ -52,7 +46,7 @@ def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
             with torch.no_grad():
                 logits = run.model(name).classify(features)
             row[column] = 100 * float((logits.argmax(dim=1).numpy() == faces.identity).mean())
-            row["chance_percent"] = 100 / logits.shape[1]
+            row["chance_percent"] = 100 / logits.shape[1]  # among all training identities
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -63,25 +57,21 @@ def run_splits(run: Run) -> list[TemplateSplit]:
 
 
 def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarray, bool]:
-    """Return held-out features under a condition, and whether to take natural-occlusion probes.
-
-    ``synthetic`` is a random warped mask on every image, ``natural`` the probes with an occluder.
-    """
+    """Return held-out features, and whether to take the probes with a natural occluder only."""
     if condition not in CONDITIONS:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
-    occlusion = "synthetic" if condition == "synthetic" else None
+    occlusion = "synthetic" if condition == "synthetic" else None  # a mask on every image
     return run.features(variant, "templates", occlusion=occlusion), condition == "natural"
 
 
 def _measured(
     run: Run, splits: list[TemplateSplit], variants: Sequence[str], conditions: Sequence[str]
-) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Yield what each row of a template table is about, and the four measures of each split."""
     for name in variants:
         for condition in conditions:
             features, natural = condition_features(run, name, condition)
-            title = get_variant(name).title
-            about: dict[str, object] = dict(variant=name, title=title, condition=condition)
+            about = dict(variant=name, title=get_variant(name).title, condition=condition)
             yield about, evaluate_templates(features, splits, natural=natural)[list(MEASURES)]
 
 
@@ -119,11 +109,7 @@ def whole_table(run: Run, variants: Sequence[str], conditions: Sequence[str]) ->
 def paired_difference(
     table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str = TAR
 ) -> tuple[float, float, float]:
-    """Return by how many points one variant is above another, with its 95 % interval.
-
-    The means over splits are those of :func:`template_table`, the interval is the paired bootstrap
-    one of :func:`template_samples`.
-    """
+    """Return by how many points one variant is above another, and its paired 95 % interval."""
     value, drawn = _gain(table, samples, more, less, condition, measure)
     return value, *shifted_bootstrap_interval(drawn, value)
 

@@ -34,15 +34,11 @@ class Comparison:
 
 
 def verify(fresh: Path, reference: Path) -> list[Comparison]:
-    """Compare verdicts, evidence, tables and figures of a run with those of the reference.
-
-    A verdict must be the same, and a quantity recorded as evidence must have the same sign; a
-    column must be within the tolerance of its unit. What has no known unit is shown, not judged.
-    """
+    """Compare verdicts, evidence, tables and figures of a run with those of the reference."""
     for folder, what in ((fresh, "run"), (reference, "reference run")):
         if not (folder / "manifest.json").exists():
-            lack = f"{folder} holds no finished {what} (no manifest.json)"
-            raise UserError(f"{lack}; run ifr reproduce first")
+            advice = "run ifr reproduce first"
+            raise UserError(f"{folder} holds no finished {what} (no manifest.json); {advice}")
     figures = [path.name for path in sorted((reference / "figures").glob("*.png"))]
     missing = [name for name in figures if not (fresh / "figures" / name).exists()]
     rows = [Comparison(name, DIFFERS, "figure is missing") for name in missing]
@@ -102,8 +98,7 @@ def _evidence(name: str, new: pd.DataFrame, old: pd.DataFrame) -> Iterator[Compa
         elif unit is None:
             outcome = SHOWN
         else:
-            near = abs(now.value - was.value) <= TOLERANCES[unit[1]]
-            outcome = AGREES if near else DIFFERS
+            outcome = AGREES if abs(now.value - was.value) <= TOLERANCES[unit[1]] else DIFFERS
         yield Comparison(what, outcome, note)
 
 
@@ -115,15 +110,13 @@ def _column(what: str, new: pd.Series, old: pd.Series) -> Comparison:
     worst = float(differences.max()) if differences.notna().any() else 0.0
     if allowed is None:
         return Comparison(what, SHOWN, f"differs by up to {worst:.4g}")
-    note = f"differs by up to {worst:.4g}, allowed {allowed:g}"
     if gaps:
         return Comparison(what, DIFFERS, f"{gaps} values missing on one side")
+    note = f"differs by up to {worst:.4g}, allowed {allowed:g}"
     return Comparison(what, AGREES if worst <= allowed else DIFFERS, note)
 
 
 def _dbar_order(what: str, new: pd.DataFrame, old: pd.DataFrame) -> Comparison:
-    now, was = (
-        " < ".join(t[t["variant"].isin(DBAR_ORDER)].sort_values("d_bar_pixels")["variant"])
-        for t in (new, old)
-    )
+    ranked = [table.sort_values("d_bar_pixels")["variant"] for table in (new, old)]
+    now, was = (" < ".join(names[names.isin(DBAR_ORDER)]) for names in ranked)
     return Comparison(what, AGREES if now == was else DIFFERS, f"{now}, the reference {was}")

@@ -144,10 +144,10 @@ def render(identity: Identity, shot: Shot, size: int = FACE_SIZE) -> Render:
     image, occluder_mask, shadow_mask = _photograph(identity, shot, passes, scene, size)
     last = passes[-1]
     # One sample of each pixel, on the diagonal that is always shaded.
-    shown = (slice(1, None, 2),) * 2
-    nearness, parts, places = last.buffer.depth[shown], last.label[shown], last.canonical[shown]
+    nearness = last.buffer.depth[1::2, 1::2]
     seen = nearness > 0
     depth = np.where(seen, shot.distance - 1 / np.where(seen, nearness, 1), np.nan)
     points = scene.landmarks, _visibility(scene, last, shot, size)
-    maps = occluder_mask, shadow_mask, parts.copy(), depth.astype(np.float32), places.copy()
+    parts, canonical = last.label[1::2, 1::2].copy(), last.canonical[1::2, 1::2].copy()
+    maps = occluder_mask, shadow_mask, parts, depth.astype(np.float32), canonical
     return Render(image, *points, shot.yaw, shot.pitch, shot.roll, shot.occluder, *maps)

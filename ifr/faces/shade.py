@@ -197,8 +197,11 @@ def _highlight(surface: Surface, normal: Triple, light: Triple) -> Scalar:
         share = (ONE - along * along) ** 8 * surface.sheen
     if cosine > 0 and surface.specular > 0:
         power = cosine**8
-        soft = np.float32(0.3) * power + np.float32(0.7) * power * power * power
-        share += surface.specular * (power**8 if surface.sharp else soft)
+        if surface.sharp:
+            power = power**8
+        else:
+            power = np.float32(0.3) * power + np.float32(0.7) * power * power * power
+        share += surface.specular * power
     return share
 
 
@@ -288,7 +291,6 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
             corners, w0, w1 = row(mesh.triangles, t), buffer.bary[y, x, 0], buffer.bary[y, x, 1]
             weights = (w0, w1, ONE - w0 - w1)
             normal = _unit(_mix_row(mesh.normals, corners, weights), m)
-
             # The key light's shadow: of the head, and separately of the occluder.
             head_lit, occluder_lit = ONE, ONE
             if lights.shadows:
@@ -302,7 +304,6 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
                 if occluder_lit >= ONE:
                     continue
                 shadow[y, x] = head_lit * (ONE - occluder_lit)
-
             u, v = _mix(mesh.uv, corners, weights, 0), _mix(mesh.uv, corners, weights, 1)
             local = _mix(mesh.local, corners, weights, 0), _mix(mesh.local, corners, weights, 1)
             ambient = _mix(mesh.occlusion, corners, weights, 0)

@@ -23,7 +23,6 @@ from ifr.figures.filters import (
     figure_selected_features,
     figure_similarity,
 )
-from ifr.figures.output import as_pictures, save_figure, show_figure
 from ifr.figures.results import (
     claims_overview,
     figure_lfw,
@@ -32,3 +31,4 @@ from ifr.figures.results import (
     figure_table2,
     figure_training_curves,
 )
+from ifr.figures.style import as_pictures, save_figure, show_figure

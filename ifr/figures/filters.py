@@ -19,7 +19,9 @@ from ifr.figures.style import Named, Names
 
 
 @style.house()
-def figure_5(face: ArrayLike, positive: Named, negative: Named, spreadness: Named) -> Figure:
+def figure_5(
+    face: ArrayLike, positive: Named, negative: Named, spreadness: Mapping[str, float]
+) -> Figure:
     """Draw Figure 5, by title of the model: (K, 3) x, y, deviation, NaN without a peak; and d̄."""
     face = style.require_images(face, "face", "HW")
     style.require_same_keys(positive=positive, negative=negative, spreadness=spreadness)

@@ -3,7 +3,6 @@
 from ifr.interpretation.change import (
     changed_share,
     covered_filters,
-    distance_to_box,
     feature_difference,
     gini,
     occluder_proximity_correlation,

@@ -4,9 +4,9 @@ import numpy as np
 from scipy.stats import permutation_test, rankdata
 
 from ifr.common.seeding import stream
-from ifr.datasets.paired import OccludedPairs
+from ifr.datasets.rendered import OccludedPairs
 from ifr.evaluation import normalised
-from ifr.interpretation.peaks import SIGNS, Peaks
+from ifr.interpretation.peaks import Peaks
 from ifr.landmarks import CROP_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models.inputs import center_crop_points
@@ -26,8 +26,7 @@ def feature_difference(
     array([[0.4, 0.8]])
     """
     if clean.shape != occluded.shape or clean.ndim != 2:
-        shapes = f"{clean.shape} and {occluded.shape}"
-        raise ValueError(f"features must be two (N, K) arrays, got {shapes}")
+        raise ValueError(f"features must be (N, K) twice, got {clean.shape} and {occluded.shape}")
     if normalise:
         clean, occluded = normalised(clean), normalised(occluded)
     return np.abs(clean - occluded)
@@ -39,9 +38,7 @@ def gini(values: np.ndarray) -> float:
     if ordered.size == 0 or ordered[0] < 0:
         raise ValueError("the Gini coefficient needs at least one value and none below 0")
     total, count = ordered.sum(), len(ordered)
-    if total == 0:
-        return 0.0
-    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total))
+    return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * (total or 1)))
 
 
 def changed_share(difference: np.ndarray, of_largest: float = 0.1) -> float:
@@ -52,8 +49,7 @@ def changed_share(difference: np.ndarray, of_largest: float = 0.1) -> float:
 def distance_to_box(locations: np.ndarray, box: Box) -> np.ndarray:
     """Return the distance of (K, 2) locations to a rectangle x, y, width, height; 0 inside."""
     low = np.array(box[:2], np.float64)
-    high = low + box[2:]
-    return np.linalg.norm(np.maximum(np.maximum(low - locations, locations - high), 0), axis=-1)
+    return np.linalg.norm(locations - np.clip(locations, low, low + box[2:]), axis=-1)
 
 
 def occluder_proximity_correlation(
@@ -111,27 +107,18 @@ def _correlation(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def covered_filters(peaks: Peaks, pairs: OccludedPairs) -> tuple[np.ndarray, np.ndarray]:
-    """Return which peaks of clean faces the occluder will cover, and which not (C24): (N, 2K) bool,
-    positive beside negative peaks; those without a place are in neither."""
-    mesh = FaceMesh.frontal(CROP_SIZE)
+    """Return which peaks the occluder will cover and which not (C24), (N, 2K); unplaced neither."""
+    mesh, (places, weights) = FaceMesh.frontal(CROP_SIZE), peaks.both()
     landmarks = center_crop_points(np.asarray(pairs.clean.landmarks, np.float64)).numpy()
-    covered, uncovered = [], []
-    for sign in SIGNS:
-        places, weights = peaks.of(sign)
-        known = (weights > 0) & ~np.isnan(places).any(axis=-1)
-        on_face = mesh.transfer(np.nan_to_num(places), mesh.landmarks, landmarks)
-        pixel = np.clip(np.floor(on_face), 0, CROP_SIZE - 1).astype(int)
-        hidden = pairs.masks[np.arange(len(places))[:, None], pixel[..., 1], pixel[..., 0]]
-        covered.append(known & hidden)
-        uncovered.append(known & ~hidden)
-    return np.concatenate(covered, axis=1), np.concatenate(uncovered, axis=1)
+    known = (weights > 0) & ~np.isnan(places).any(axis=-1)
+    on_face = mesh.transfer(np.nan_to_num(places), mesh.landmarks, landmarks)
+    pixel = np.clip(np.floor(on_face), 0, CROP_SIZE - 1).astype(int)
+    hidden = pairs.masks[np.arange(len(places))[:, None], pixel[..., 1], pixel[..., 0]]
+    return known & hidden, known & ~hidden
 
 
 def peak_moves(clean: Peaks, occluded: Peaks) -> np.ndarray:
     """Return how far each peak moves between twins, (N, 2K) pixels; NaN where one has no peak."""
-    moves = []
-    for sign in SIGNS:
-        (before, one), (after, two) = clean.of(sign), occluded.of(sign)
-        moved = np.linalg.norm(after - before, axis=-1)
-        moves.append(np.where((one > 0) & (two > 0), moved, np.nan))
-    return np.concatenate(moves, axis=1)
+    (before, one), (after, two) = clean.both(), occluded.both()
+    moved = np.linalg.norm(after - before, axis=-1)
+    return np.where((one > 0) & (two > 0), moved, np.nan)

@@ -58,8 +58,7 @@ def centre_distance(locations: np.ndarray) -> float:
 
 
 def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, Any]:
-    """Return for each sign ``<sign>_location`` (K, 2), ``<sign>_scatter`` (K,), ``<sign>_dbar`` and
-    ``<sign>_mean_scatter``, and the means of both signs, ``dbar`` and ``mean_scatter``; pixels."""
+    """Return ``<sign>_`` location, scatter, dbar and mean_scatter, and the means of both signs."""
     result: dict[str, Any] = {}
     for sign in SIGNS:
         mean, around = average_locations(*peaks.of(sign), scatter=scatter)
@@ -74,8 +73,7 @@ def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, An
 def bootstrap_peaks(
     peaks: Peaks, identity: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return dbar, mean_scatter and centre_distance, means of both signs, for resampled identities,
-    (resamples,) each. Sums are kept for each identity, so a resample is a weighted sum."""
+    """Return dbar, mean_scatter and centre_distance for resampled identities, (resamples,) each."""
     people = int(identity.max()) + 1
     counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
     total = {name: np.zeros(resamples) for name in ("dbar", "mean_scatter", "centre_distance")}
@@ -85,6 +83,7 @@ def bootstrap_peaks(
         weights, places = np.where(known, weights, 0)[..., None], np.nan_to_num(places)
         squares = (places**2).sum(-1, keepdims=True)
         moments = np.concatenate([weights, weights * places, weights * squares], axis=-1)
+        # Sums are kept for each identity, so a resample is a weighted sum.
         sums = np.zeros((people, *moments.shape[1:]))
         np.add.at(sums, identity, moments)
         drawn = np.tensordot(counts, sums, 1)  # (B, K, 4): Σw, Σwx, Σwy, Σw|c|²
@@ -92,12 +91,10 @@ def bootstrap_peaks(
         mean = drawn[..., 1:3] / weight
         variance = drawn[..., 3] / weight[..., 0] - (mean**2).sum(-1)
         middle = np.nanmean(mean, axis=1, keepdims=True)
-        for name, values in (
-            ("dbar", np.linalg.norm(mean - middle, axis=-1)),
-            ("mean_scatter", np.sqrt(np.maximum(variance, 0))),
-            ("centre_distance", np.linalg.norm(mean - CROP_SIZE / 2, axis=-1)),
-        ):
-            total[name] += np.nanmean(values, axis=1) / 2
+        total["dbar"] += np.nanmean(np.linalg.norm(mean - middle, axis=-1), axis=1) / 2
+        total["mean_scatter"] += np.nanmean(np.sqrt(np.maximum(variance, 0)), axis=1) / 2
+        off_centre = np.linalg.norm(mean - CROP_SIZE / 2, axis=-1)
+        total["centre_distance"] += np.nanmean(off_centre, axis=1) / 2
     return total
 
 
@@ -116,10 +113,8 @@ def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
     averages = [average_locations(*peaks.of(sign)) for sign in SIGNS]
     stronger = np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
     columns = np.arange(len(stronger))
-    locations, scatter = (
-        np.stack(values)[stronger, columns] for values in zip(*averages, strict=True)
-    )
-    return locations, scatter
+    locations, scatter = map(np.stack, zip(*averages, strict=True))
+    return locations[stronger, columns], scatter[stronger, columns]
 
 
 def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.ndarray:
@@ -157,8 +152,7 @@ def consistency(
 def resampled_consistency(
     peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
-    """Return how far places move between groups (C23), as :func:`consistency`, the mean of both
-    signs; and the same of resampled people, (resamples,)."""
+    """Return how far places move between groups (C23), mean of signs, and of resampled people."""
 
     def between(counts: np.ndarray) -> float:
         weighted = ((places, weights * counts[identity, None]) for places, weights in both)

@@ -37,11 +37,7 @@ def part_filters(
 def part_retrieval(
     features: np.ndarray, identity: np.ndarray, filters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Retrieve by some elements of the features (N, K) alone, those of one part (Sec. 4.4).
-
-    Return hits (N,), 1 where the nearest other image is of the same person, and the order of the
-    other images, (N, N - 1), from the most alike down.
-    """
+    """Return hits (N,) and order (N, N - 1) of the other images by one part alone (Sec. 4.4)."""
     if len(filters) == 0:
         raise ValueError("the part has no filter: no average location lies on it")
     part = normalised(features[:, filters])
@@ -74,16 +70,11 @@ def retrieval_rate(
 
 
 def random_filters_rate(
-    features: np.ndarray,
-    identity: np.ndarray,
-    count: int,
-    rng: np.random.Generator,
-    *,
-    draws: int = 20,
+    features: np.ndarray, identity: np.ndarray, count: int, rng: np.random.Generator
 ) -> float:
-    """Return the mean rank-1 in percent of ``count`` filters drawn at random, NaN for none."""
+    """Return the mean rank-1 in percent of twenty draws of ``count`` filters, NaN for none."""
     if count == 0:
         return float("nan")
-    drawn = (rng.choice(features.shape[1], count, replace=False) for _ in range(draws))
+    drawn = (rng.choice(features.shape[1], count, replace=False) for _ in range(20))
     rates = [part_retrieval(features, identity, filters)[0] for filters in drawn]
     return 100 * float(np.mean(rates))

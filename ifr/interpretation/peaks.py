@@ -1,8 +1,4 @@
-"""Where on the face each filter answers: peaks of response maps in the frontal frame (Sec. 4.2).
-
-Positions are pixels of the frontal crop (96 × 96), x then y, whatever the size of the network
-input.
-"""
+"""Where each filter answers: peaks of response maps, in pixels of the frontal crop (Sec. 4.2)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +12,6 @@ from ifr.landmarks import CROP_SIZE, FACE_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
 from ifr.models.inputs import center_crop, center_crop_points
-from ifr.occlusion import occlude
 
 SIGNS = ("positive", "negative")
 BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 24 x 24 pixels
@@ -36,6 +31,11 @@ class Peaks:
         if sign not in SIGNS:
             raise ValueError(f"sign must be positive or negative, got {sign!r}")
         return getattr(self, sign), getattr(self, f"{sign}_weight")
+
+    def both(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return places (N, 2K, 2) and weights (N, 2K), of positive beside negative peaks."""
+        places, weights = zip(*map(self.of, SIGNS), strict=True)
+        return np.concatenate(places, axis=1), np.concatenate(weights, axis=1)
 
     def __getitem__(self, rows: np.ndarray | slice) -> "Peaks":
         """Return the peaks of some of the images."""
@@ -80,34 +80,18 @@ def peak_locations(
 
 
 @torch.no_grad()
-def network_peaks(
-    model: InterpretableFaceNet,
-    faces: FaceSet,
-    *,
-    size: int,
-    rate: float | None = None,
-    box: tuple[float, float, float, float] | None = None,
-) -> Peaks:
-    """Return the peaks of every filter of a network, in evaluation mode, for inputs of that size.
-
-    ``rate`` of LMF is the network's own if None; peaks do not depend on it, except that a filter
-    may keep no response of one sign. ``box`` (x, y, width, height in the frontal crop) is blackened
-    on every face first (Sec. 3.3).
-    """
+def network_peaks(model: InterpretableFaceNet, faces: FaceSet, *, size: int) -> Peaks:
+    """Return the peaks of every filter of a network in evaluation mode, for inputs of that size."""
     if faces.landmarks is None:
         raise UserError(f"{faces.name} has no landmarks, by which peaks are placed: add them")
-    rate = model.rate if rate is None else rate
     frame = FACE_SIZE if size == FACE_SIZE else CROP_SIZE  # what the response maps cover
     inset = (frame - CROP_SIZE) // 2  # of the frontal crop in that frame
     mesh, parts = FaceMesh.frontal(frame), []
     for first in range(0, len(faces), BATCH):
         batch = slice(first, first + BATCH)
         images, landmarks = center_crop(faces.images[batch], size), faces.landmarks[batch]
-        if box is not None:
-            inside = (box[0] + inset, box[1] + inset, *box[2:])
-            images = occlude(images, center_crop_points(landmarks, size), inside, mesh=mesh)[0]
         response = model.response(images.to(model.filters.device)).float()
-        filtered = large_magnitude_filter(response, rate).cpu().numpy()
+        filtered = large_magnitude_filter(response, model.rate).cpu().numpy()
         points = center_crop_points(landmarks.astype(np.float64), frame).numpy()
         parts.append(peak_locations(filtered, points, mesh))
     peaks = Peaks.joined(parts)
@@ -115,8 +99,7 @@ def network_peaks(
 
 
 def peak_share(response: np.ndarray, keep: int) -> np.ndarray:
-    """Return the share (N, K) of the magnitude of maps (N, K, h, w) before LMF in their ``keep``
-    largest responses, 24 of 576 in the paper (C05); NaN for an all-zero map."""
+    """Return the share (N, K) of maps' magnitude in their ``keep`` largest responses (C05)."""
     magnitude = np.abs(response.reshape(*response.shape[:2], -1))
     largest = np.partition(magnitude, -keep, axis=-1)[..., -keep:].sum(axis=-1)
     total = magnitude.sum(axis=-1)
@@ -124,8 +107,7 @@ def peak_share(response: np.ndarray, keep: int) -> np.ndarray:
 
 
 def map_scatter(response: np.ndarray) -> np.ndarray:
-    """Return how far the magnitude of each map (N, K, h, w) lies from its own centre: the root of
-    its weighted mean squared distance, pixels, (N, K); NaN for an all-zero map."""
+    """Return how far the magnitude of each map (N, K, h, w) lies from its own centre, pixels."""
     y, x = ((np.arange(size) + 0.5) * (CROP_SIZE / size) for size in response.shape[2:])
     magnitude = np.abs(response)
     total = magnitude.sum(axis=(2, 3))

@@ -1,7 +1,6 @@
 """The paper's losses: SAD (Eq. 1 and 2), FAD (Eq. 4) and the masked identity loss (Eq. 5).
 
-All are computed in fp32 or better, also under autocast, and have finite values and gradients for
-all-zero maps and filters, which count as orthogonal to everything.
+All are computed in fp32 or better, and all-zero maps and filters are orthogonal to everything.
 """
 
 from ifr.losses.feature import (
@@ -10,11 +9,13 @@ from ifr.losses.feature import (
     feature_selection_mask,
     masked_identity_loss,
 )
-from ifr.losses.smoothing import PAPER_SIGMA, RELEASED_KERNEL, gaussian_matrix
 from ifr.losses.spatial import (
     FORMS,
+    PAPER_SIGMA,
+    RELEASED_KERNEL,
     filter_cosines,
     filter_diversity,
+    gaussian_matrix,
     response_cosines,
     response_diversity,
 )

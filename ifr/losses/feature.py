@@ -24,10 +24,7 @@ def feature_selection_mask(
 
     It selects the ``keep`` elements (t as a count) with the smallest mean |f_i(I_n) - f_i(Î_n)|, of
     equal ones the first; or, with ``threshold`` (t as a value), those whose mean is below it.
-
-    Args:
-        all_reduce_mean: averages the (K,) means of this part of a batch over all its parts, where
-            several processes share a batch, so that each selects the same elements.
+    ``all_reduce_mean`` averages the (K,) means over the processes that share a batch.
 
     >>> clean, occluded = torch.zeros(1, 3), torch.tensor([[0.5, -2.0, 1.0]])
     >>> feature_selection_mask(clean, occluded, keep=2)
@@ -40,10 +37,9 @@ def feature_selection_mask(
         if threshold is not None:
             return difference < threshold
         if not 1 <= keep <= len(difference):
-            raise UserError(
-                f"keep must be between 1 and the {len(difference)} features there are, got {keep}; "
-                f"the paper keeps 260 of 320, here {round(260 / 320 * len(difference))}"
-            )
+            count, paper = len(difference), f"260 of 320, here {round(260 / 320 * len(difference))}"
+            wanted = f"between 1 and the {count} features there are (the paper's: {paper})"
+            raise UserError(f"keep must be {wanted}, got {keep}")
         order = difference.argsort(stable=True)  # topk would break ties as it likes
         return torch.zeros_like(difference, dtype=torch.bool).index_fill_(0, order[:keep], True)
 
@@ -53,9 +49,8 @@ def feature_activation_diversity(
 ) -> Tensor:
     """Return the FAD loss (Eq. 4): Σ_i |τ_i (f_i(I) - f_i(Î))|, with τ (K,) or (N, K).
 
-    Over the pairs it is reduced by ``"mean"``, ``"sum"``, or ``"none"`` for (N,). The released code
-    sums the batch mean of each selected element; a sum of means is the mean of sums, so ``"mean"``
-    is both the paper's form and the released one.
+    Over the pairs it is reduced by ``"mean"``, ``"sum"``, or ``"none"`` for (N,). The released sum
+    of batch means is the mean of sums: ``"mean"`` is the paper's form and the released one.
 
     >>> clean, occluded = torch.zeros(1, 3), torch.tensor([[0.5, -2.0, 1.0]])
     >>> feature_activation_diversity(clean, occluded, torch.tensor([True, False, True]))
@@ -72,10 +67,7 @@ def feature_activation_diversity(
 def masked_identity_loss(
     classifier: Callable[[Tensor], Tensor], features: Tensor, mask: Tensor, labels: Tensor
 ) -> Tensor:
-    """Return the identity loss of the occluded branch (Eq. 5): -log P_c(τ ⊙ f(Î)), batch mean.
-
-    The classifier, (N, K) to logits, is the clean branch's; it sees 0 where τ is False.
-    """
+    """Return the occluded branch's identity loss (Eq. 5), the batch mean of -log P_c(τ ⊙ f(Î))."""
     _check_mask(mask, features)
     return F.cross_entropy(widened(classifier(torch.where(mask, features, 0))), labels)
 

@@ -1,26 +1,34 @@
 """Spatial activation diversity (SAD): the filter loss of Eq. 1, the response loss of Eq. 2."""
 
+from functools import lru_cache
+
+import numpy as np
 import torch
+from scipy.linalg import toeplitz
 from torch import Tensor
 
 from ifr.common.errors import UserError
 from ifr.common.tensors import check_floating, widened, without_autocast
-from ifr.losses.cosines import cosine_matrix, sum_of_squared_cosines, unit_rows, without_diagonal
-from ifr.losses.fast import SumOfSquaredCosines
-from ifr.losses.smoothing import PAPER_SIGMA, RELEASED_KERNEL, smooth
+from ifr.losses.cosines import (
+    SumOfSquaredCosines,
+    cosine_matrix,
+    sum_of_squared_cosines,
+    unit_rows,
+    without_diagonal,
+)
 
 FORMS = ("paper", "released")
+PAPER_SIGMA = 1.5  # Sec. 3.3
+RELEASED_KERNEL = 3  # the paper gives no size
 
 
 def filter_diversity(weight: Tensor, form: str = "paper") -> Tensor:
     """Return the SAD filter loss (Eq. 1) of F, (K, C, kh, kw): 0 when the filters are orthogonal.
 
-    Σ_{i≠j} |Σ_p cos(F_i^p, F_j^p)|; F_i^p is the column of C weights at place p. A column of zeros
-    contributes 0 and gets no gradient.
+    Σ_{i≠j} |Σ_p cos(F_i^p, F_j^p)|; F_i^p is the column of C weights at place p.
 
-    The paper compares different filters; the released code compares the kh·kw columns inside each
-    filter, by the mean of their squared cosines, and never two filters; pass ``form="released"`` to
-    match it.
+    The paper compares different filters; the released code takes the mean squared cosine of the
+    kh·kw columns inside each filter; pass ``form="released"`` to match it.
 
     >>> filter_diversity(torch.ones(4, 5, 3, 3))  # 9 places · 4 · 3 ordered pairs, all alike
     tensor(108.)
@@ -59,14 +67,12 @@ def response_diversity(
 ) -> Tensor:
     """Return the SAD response loss (Eq. 2): how much the filters answer at the same places.
 
-    Σ_{i≠j} cos²(ψ'_i, ψ'_j) with ψ' = g_σ * ψ of ψ (N, K, H, W), averaged over the batch. LMF is
-    the caller's: pass ``large_magnitude_filter(response)`` for ψ' = g_σ * LMF(ψ) of Sec. 3.1. A map
-    of zeros contributes 0 and gets no gradient (the released code gives NaN).
+    Σ_{i≠j} cos²(ψ'_i, ψ'_j) with ψ' = g_σ * ψ of ψ (N, K, H, W), averaged over the batch; LMF is
+    the caller's. A map of zeros gives 0 and gets no gradient (the released code gives NaN).
 
-    The paper sums the K(K-1) ordered pairs; the released code takes the mean of the pairs; pass
-    ``form="released"`` to match it. The paper gives no ``kernel_size``, the odd side of g_σ in
-    responses; we take the released 3; pass 9 for a kernel that reaches 2.7 σ. ``fast`` is the same
-    sum with a gradient written by hand, in half the time of autograd's.
+    The paper sums the K(K-1) ordered pairs; the released code takes their mean; pass
+    ``form="released"`` to match it. The paper gives no ``kernel_size``; we take the released 3;
+    pass 9 to reach 2.7 σ. ``fast`` is the same with a gradient written by hand.
 
     >>> response_diversity(torch.ones(2, 5, 4, 4))  # 5 · 4 ordered pairs, all alike
     tensor(20.0000)
@@ -75,16 +81,14 @@ def response_diversity(
     _check_form(form)
     images, filters = response.shape[:2]
     if filters < 2 or 0 in response.shape:
-        got = tuple(response.shape)
-        raise ValueError(f"response must be (N, K, H, W) with N >= 1 and K >= 2, got shape {got}")
+        raise ValueError(f"response must have N >= 1 and K >= 2, got shape {tuple(response.shape)}")
     with without_autocast(response):
         if fast:
             with torch.no_grad():
                 twice = smooth(response, sigma, kernel_size, times=2)
             total = SumOfSquaredCosines.apply(widened(response).flatten(2), twice.flatten(2))
         else:
-            smoothed = smooth(response, sigma, kernel_size)  # ψ'
-            total = sum_of_squared_cosines(smoothed.flatten(2))
+            total = sum_of_squared_cosines(smooth(response, sigma, kernel_size).flatten(2))
     loss = total / images
     return loss if form == "paper" else loss / (filters * (filters - 1))
 
@@ -95,6 +99,33 @@ def response_cosines(
     """Return cos(ψ'_i, ψ'_j) of Eq. 2 for each image of (N, K, H, W), (N, K, K)."""
     with without_autocast(response):
         return cosine_matrix(smooth(response, sigma, kernel_size).flatten(2))
+
+
+def smooth(response: Tensor, sigma: float, kernel_size: int, times: int = 1) -> Tensor:
+    """Return ψ' = g_σ * ψ of (N, K, H, W), smoothed once or more often; sigma 0 smooths nothing."""
+    maps = widened(response).permute(0, 2, 3, 1)  # the networks here leave the channels last
+    # g_σ is separable, and two banded products cost less than a convolution.
+    if sigma != 0 and kernel_size != 1:
+        options = (sigma, kernel_size, maps.device, maps.dtype)
+        once = (gaussian_matrix(side, *options) for side in maps.shape[1:3])
+        height, width = (matrix.matrix_power(times) for matrix in once)
+        maps = width @ (height @ maps.flatten(2)).view(maps.shape)
+    return maps.permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def gaussian_matrix(
+    side: int, sigma: float, kernel_size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the 1-D g_σ, summing to 1, zero-padded, as a symmetric banded (side, side) matrix."""
+    if not sigma > 0 or kernel_size < 1 or kernel_size % 2 == 0:
+        got = f"{sigma} and {kernel_size}"
+        raise UserError(f"the Gaussian needs sigma > 0 and an odd kernel_size, got {got}")
+    distance = np.arange(max(side, kernel_size))
+    line = np.exp(-(distance**2) / (2 * sigma**2)) * (distance <= kernel_size // 2)
+    line /= 2 * line.sum() - line[0]  # the kernel has both sides
+    with torch.inference_mode(False):  # kept: it must not be an inference tensor
+        return torch.from_numpy(toeplitz(line[:side])).to(device, dtype)
 
 
 def _check_form(form: str) -> None:

@@ -12,20 +12,18 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from ifr.common.errors import UserError
 from ifr.landmarks import CROP_SIZE
-from ifr.models.hypercolumn import HypercolumnFilters
+from ifr.models.layers import HypercolumnFilters
 from ifr.models.state import load_weights, read_state
 from ifr.profiles import PAPER_FILTERS
 
-# Layers taken when none are named: the ends of the stages at 1/4, 1/8 and 1/16 of the input.
-USUAL = {"resnet": ("layer1", "layer2", "layer3")}
+USUAL = {"resnet": ("layer1", "layer2", "layer3")}  # the stages at 1/4, 1/8, 1/16 of the input
 
 
 class TorchvisionBackbone(nn.Module):
     """A torchvision classification network, such as ``"resnet18"``, with a hypercolumn on it.
 
-    ``layers`` are three nodes of its graph that give maps (N, C, h, w), finest first; those of its
-    family in ``USUAL`` if None. ``weights`` is a file with a state dict of the whole network; they
-    are random if None, and nothing is downloaded.
+    ``layers`` are three nodes of its graph, finest first, those of its family in ``USUAL`` if None;
+    ``weights`` is a file with its state dict, random if None: nothing is downloaded.
     """
 
     extractor = frozenset({"trunk"})

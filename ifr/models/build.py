@@ -44,9 +44,8 @@ def build_model(settings: NetworkSettings | None = None, **fields: Any) -> Inter
         sizes = (settings.num_filters, settings.num_classes)
         margin, scale = settings.margin, settings.head_scale
         classifier = make_head(settings.head, *sizes, margin=margin, scale=scale)
-    options = dict(rate=settings.rate, dropout=settings.dropout)
-    options["feature_scale"] = settings.feature_scale
-    return InterpretableFaceNet(backbone, classifier, **options)
+    extra = dict(rate=settings.rate, dropout=settings.dropout, feature_scale=settings.feature_scale)
+    return InterpretableFaceNet(backbone, classifier, **extra)
 
 
 def _backbone(settings: NetworkSettings) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,40 +9,28 @@ from torch.nn import functional as F
 
 from ifr.common.errors import UserError
 from ifr.landmarks import CROP_SIZE
-from ifr.models.hypercolumn import PART_CHANNELS
-from ifr.models.layers import ConvBNELU, check_images, side_by_side
+from ifr.models.layers import PART_CHANNELS, ConvBNELU, check_images, side_by_side
 from ifr.profiles import PAPER_FILTERS
 
 # Table 1, the feature extractor: name -> (output channels, stride). None stands for K.
+_BLOCKS = ((32, 64), (64, 64, 128), (128, 96, 192), (192, 128, 256), (256, 160, None))
 EXTRACTOR: dict[str, tuple[int | None, int]] = {
-    "conv11": (32, 1),
-    "conv12": (64, 1),
-    "conv21": (64, 2),
-    "conv22": (64, 1),
-    "conv23": (128, 1),
-    "conv31": (128, 2),
-    "conv32": (96, 1),
-    "conv33": (192, 1),
-    "conv41": (192, 2),
-    "conv42": (128, 1),
-    "conv43": (256, 1),
-    "conv51": (256, 2),
-    "conv52": (160, 1),
-    "conv53": (None, 1),
+    f"conv{block}{number}": (count, 2 if number == 1 < block else 1)
+    for block, counts in enumerate(_BLOCKS, start=1)
+    for number, count in enumerate(counts, start=1)
 }
 
 
 class CasiaNet(nn.Module):
     """Table 1: the CASIA-Net extractor, the hypercolumn Φ and the filters Ψ; images to ψ(I).
 
-    Table 1 upsamples conv43 and conv53, then applies the 1×1 convolutions conv44 and conv54. Both
-    steps are linear and commute, so we convolve the small maps (4 and 16 times less work) and
-    upsample before batch norm and ELU: the same numbers. Pass ``table_order=True`` for the order
-    of the table. (The table names conv32 as its own input; we take conv31.)
+    Table 1 upsamples conv43 and conv53, then applies the 1×1 convolutions conv44 and conv54. The
+    steps commute, so we convolve the small maps and upsample after it: the same numbers; pass
+    ``table_order=True`` to match. (The table names conv32 as its own input; we take conv31.)
 
-    K is ``num_filters``, also the channels of conv53; ``width`` is a factor on every other channel
-    count of the table. As the released code does, each part of Φ is L2-normalised along its
-    channels, and batch norm but no activation follows Ψ, so the responses keep their sign.
+    K is ``num_filters``, also the channels of conv53; ``width`` scales every other channel count.
+    As in the released code, the parts of Φ are L2-normalised along their channels, and batch norm
+    but no activation follows Ψ, so the responses keep their sign.
     """
 
     extractor = frozenset(EXTRACTOR)
@@ -67,8 +54,8 @@ class CasiaNet(nn.Module):
         for name, (count, stride) in EXTRACTOR.items():
             outputs = num_filters if count is None else max(1, round(count * width))
             more = name != "conv53"  # released: neither batch norm nor ELU after conv53
-            options: dict[str, Any] = dict(stride=stride, norm=more, activation=more, init=False)
-            self.add_module(name, ConvBNELU(inputs, outputs, **options))
+            unit = ConvBNELU(inputs, outputs, stride=stride, norm=more, activation=more, init=False)
+            self.add_module(name, unit)
             channels[name] = inputs = outputs
         part = max(1, round(PART_CHANNELS * width))
         self.conv44 = ConvBNELU(channels["conv43"], part, kernel=1)
@@ -104,8 +91,7 @@ class CasiaNet(nn.Module):
     def layer_shapes(self, size: int = CROP_SIZE) -> dict[str, tuple[int, ...]]:
         """Return (height, width, channels) of each row of Table 1, as a forward pass gives them."""
         network = deepcopy(self).eval()  # whose batch norm takes no notice of this pass
-        upsampled = {"conv44": "conv43-U", "conv54": "conv53-U"}
-        shapes: dict[str, tuple[int, ...]] = {}
+        upsampled, shapes = {"conv44": "conv43-U", "conv54": "conv53-U"}, {}
 
         def record(name: str, _: nn.Module, inputs: tuple, output: Tensor) -> None:
             shapes[name] = (*output.shape[2:], output.shape[1])

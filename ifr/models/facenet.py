@@ -15,18 +15,12 @@ from ifr.profiles import PAPER_LMF_RATE
 class InterpretableFaceNet(nn.Module):
     """The face network: ψ(I), LMF, average pooling to the feature f(I), and a shared classifier.
 
-    Args:
-        rate: LMF rate d %, as a share; 0 leaves the maps as they are (the base network).
-        dropout: share of feature elements dropped before the classifier while training (released:
-            keep probability 0.6).
-        feature_scale: factor on the feature before the classifier, not on f(I) itself. The paper
-            has none (1); the mean of a filtered map is small, and a factor above 1 spares new
-            classifier weights the thousands of steps they need to grow.
+    LMF drops the share ``rate``, 0 none (the base network); the released code drops 0.4 of the
+    feature before the classifier. ``feature_scale`` is a factor there; the paper has none (1), but
+    filtered means are small, and new classifier weights take thousands of steps to grow.
     """
 
-    # Images to ψ(I), with ``num_filters``, ``filters`` and ``extractor``, the names of its modules
-    # before the hypercolumn.
-    backbone: Any
+    backbone: Any  # with num_filters, filters and extractor, its modules before the hypercolumn
 
     def __init__(
         self,
@@ -72,11 +66,8 @@ class InterpretableFaceNet(nn.Module):
     def classify(
         self, features: Tensor, labels: Tensor | None = None, *, dropout_mask: Tensor | None = None
     ) -> Tensor:
-        """Return identity logits (N, classes); both branches share these weights (Eq. 3 and 5).
-
-        A margin head makes those of the labels (N,) harder; softmax takes no notice. The factors
-        ``dropout_mask`` (N, K), which the caller drew, replace a draw of dropout here.
-        """
+        """Return identity logits (N, classes), of both branches (Eq. 3 and 5)."""
+        # Only a margin head heeds the labels. A given mask of factors replaces a draw of dropout.
         if self.classifier is None:
             raise UserError("this network has no classifier: build it with num_classes=...")
         scaled = features * self.feature_scale
@@ -88,11 +79,7 @@ class InterpretableFaceNet(nn.Module):
         return self.features(images)
 
     def load_extractor(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the extractor of a trained face network or bare backbone; later layers stay.
-
-        The extractor is what lies before the hypercolumn's own layers: conv11 to conv53 of
-        CASIA-Net, the residual stages of a ResNet.
-        """
+        """Take over what lies before the hypercolumn of a trained face network or backbone."""
         prefix = "backbone." if any(name.startswith("backbone.") for name in state) else ""
         own = self.backbone.state_dict()
         wanted = [name for name in own if name.split(".")[0] in self.backbone.extractor]

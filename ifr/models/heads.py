@@ -29,9 +29,8 @@ class SoftmaxHead(nn.Linear):
 class MarginHead(nn.Module):
     """s · cos θ, with the angle θ_y to the labelled class made harder while training.
 
-    ArcFace (Deng et al., CVPR 2019, Eq. 3) takes cos(θ_y + m), CosFace (Wang et al., CVPR 2018,
-    Eq. 4) takes cos θ_y - m. Beyond θ_y = π - m, where cos(θ_y + m) would rise again, ArcFace's
-    own continuation cos θ_y - m sin m is used. The margin m is the paper's of its kind if None.
+    ArcFace (Deng et al., CVPR 2019, Eq. 3) takes cos(θ_y + m), and cos θ_y - m sin m beyond π - m,
+    where that would rise; CosFace (Wang et al., CVPR 2018, Eq. 4) takes cos θ_y - m.
     """
 
     def __init__(
@@ -47,10 +46,8 @@ class MarginHead(nn.Module):
         nn.init.normal_(self.weight, std=0.01)  # only its direction counts
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return logits (N, classes) of features (N, K), with the margin at the labels (N,) if any.
-
-        They are in fp32 or better: bf16 has three digits, too few for a cosine times 64.
-        """
+        """Return logits (N, classes) of features (N, K), with the margin at given labels (N,)."""
+        # bf16 has three digits, too few for a cosine times 64.
         with without_autocast(features):
             directions = F.normalize(widened(features)), F.normalize(widened(self.weight))
             cosine = F.linear(*directions).clamp(-1, 1)

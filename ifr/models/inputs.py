@@ -19,9 +19,8 @@ def offset_range(size: int) -> int:
 def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor:
     """Crop (N, 112, 112, 3) uint8 at offsets, average down, map to [-1, 1]: (N, 3, size, size).
 
-    The crop is 96×96 (Table 1) for ``size`` 96 or a whole fraction of it (48: means of 2×2 pixels);
-    for 112 it is the whole face, as ArcFace's networks take it. The offsets (N, 2) are x then y of
-    its upper left corner, each 0..16, or 0 for 112.
+    The crop is 96×96 (Table 1) for ``size`` 96 or a fraction of it (48: means of 2×2 pixels), the
+    whole face for 112. The offsets (N, 2) are x, y of its upper left corner, 0..16, or 0 for 112.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
@@ -62,10 +61,7 @@ def _at_centre(crop: Callable[..., Tensor], values: np.ndarray | Tensor, size: i
 
 
 def flip(images: Tensor, points: Tensor | None, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Flip the chosen (N,) images horizontally, and their landmarks (N, 68, 2) with them.
-
-    The points are renumbered, so that point 0 of a flipped face is again the jaw's first point.
-    """
+    """Flip the chosen (N,) images, and with them their landmarks (N, 68, 2), renumbered."""
     chosen = chosen.to(images.device)
     flipped = torch.where(chosen[:, None, None, None], images.flip(3), images)
     if points is None:
@@ -76,7 +72,6 @@ def flip(images: Tensor, points: Tensor | None, chosen: Tensor) -> tuple[Tensor,
 
 
 def _crop_side(size: int) -> int:
-    """Return the side of the crop that an input of this size is made from."""
     if size == FACE_SIZE:
         return FACE_SIZE
     if size < 1 or CROP_SIZE % size:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ifr.landmarks import FACE_SIZE
-from ifr.models.hypercolumn import HypercolumnFilters
-from ifr.models.layers import check_images
+from ifr.models.layers import HypercolumnFilters, check_images
 from ifr.models.state import read_state, require_same
 
 STAGES = (3, 4, 14, 3)  # residual blocks of each stage of the 50-layer network
@@ -45,11 +44,9 @@ class IBasicBlock(nn.Module):
 class IResNet50(nn.Module):
     """The modified ResNet-50 of ArcFace [12] with a hypercolumn; images to ψ(I).
 
-    The paper says "3 layers at different resolutions" for the hypercolumn of this backbone and not
-    which; we take the ends of stages 2, 3 and 4 (128, 256 and 512 channels), brought to the
-    28 × 28 pixels of stage 2. Names and shapes of the trunk's tensors are those of InsightFace's
-    ``arcface_torch`` iresnet50, so that its published ``backbone.pth`` loads. With
-    ``embedding_layers`` it has ArcFace's own layers after the trunk too, for :meth:`embedding`.
+    The paper takes "3 layers at different resolutions"; we take the ends of stages 2, 3 and 4, at
+    28 × 28 pixels. The tensors are named as in InsightFace's ``arcface_torch`` iresnet50, whose
+    ``backbone.pth`` loads; with ``embedding_layers`` ArcFace's own last layers are there too.
     """
 
     extractor = frozenset({"conv1", "bn1", "prelu", "layer1", "layer2", "layer3", "layer4"})
@@ -110,11 +107,7 @@ class IResNet50(nn.Module):
         return self.features(self.fc(maps.flatten(1)))
 
     def load_backbone(self, source: Path | Mapping[str, Tensor]) -> None:
-        """Load a published ``backbone.pth``; Ψ and the hypercolumn's layers stay as they are.
-
-        Every tensor is checked by name and shape, those of the embedding too, which are left out
-        unless the network was built with ``embedding_layers=True``.
-        """
+        """Load a published ``backbone.pth``, each tensor checked; the hypercolumn stays."""
         state = source if isinstance(source, Mapping) else read_state(Path(source))
         name = "the given state" if isinstance(source, Mapping) else str(source)
         own = self.state_dict()

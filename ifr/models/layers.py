@@ -1,4 +1,4 @@
-"""The parts of every network here: large magnitude filtering, convolution units, unit columns."""
+"""The parts of every network here: large magnitude filtering, convolution units, hypercolumn."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from ifr.common.tensors import at_least_fp32, check_floating, widened
 from ifr.profiles import PAPER_LMF_RATE
 
 INITIAL_STD = 0.02  # of new weights, Sec. 3.3
+PART_CHANNELS = 192  # of each of the three parts of Φ (Table 1)
 NORM_EPS = 1e-6  # a hypercolumn part shorter than this is divided by this instead
 
 
@@ -25,10 +26,8 @@ def num_kept(height: int, width: int, rate: float) -> int:
     check_rate(rate)
     keep = round((1 - rate) * height * width)
     if keep == 0:
-        most = 1 - 1 / (height * width)
-        raise UserError(
-            f"rate {rate} keeps no response of a {height}×{width} map: give at most {most:.4f}"
-        )
+        size, most = f"{height}×{width}", 1 - 1 / (height * width)
+        raise UserError(f"rate {rate} keeps no response of a {size} map: give at most {most:.4f}")
     return keep
 
 
@@ -36,9 +35,7 @@ def large_magnitude_filter(response: Tensor, rate: float = PAPER_LMF_RATE) -> Te
     """Set the share ``rate`` of smallest magnitudes of every response map to 0 (LMF, Sec. 3.1).
 
     Of each map of the signed responses ψ(I), (N, K, H, W), exactly ``round((1 - rate) * H * W)``
-    are kept, with their sign; of equal magnitudes the one nearer the start of the map (row by row)
-    is kept. The gradient goes through what is kept. A NaN counts as the largest magnitude, so it
-    stays visible in the result.
+    are kept, with sign and gradient, of equal magnitudes the first, row by row; a NaN is largest.
 
     The released code keeps those strictly above the 24th largest magnitude, 23 of 576; the paper
     keeps 24, and so do we; pass ``rate=1 - 23 / 576`` to match the released code.
@@ -57,12 +54,9 @@ def large_magnitude_filter(response: Tensor, rate: float = PAPER_LMF_RATE) -> Te
 
 
 def _largest(magnitude: Tensor, keep: int) -> Tensor:
-    """Mark the ``keep`` largest of each row (..., P), of equal ones the first, NaN the largest.
-
-    ``topk`` promises nothing about ties, and bf16 has many. The bits of a non-negative float sort
-    like the float, and in a type twice as wide the lowest of them are 0: with the position there
-    every key is unique, and the ``keep``-th largest is an exact threshold.
-    """
+    """Mark the ``keep`` largest of each row (..., P), of equal ones the first, NaN the largest."""
+    # ``topk`` promises nothing about ties. The bits of a non-negative float sort like the float, in
+    # a type twice as wide the lowest of them are 0: with the position there every key is unique.
     count, dtype = magnitude.shape[-1], magnitude.dtype
     if dtype == torch.float64 or count > 1 << 13:  # no room for the position
         order = magnitude.sort(dim=-1, descending=True, stable=True).indices
@@ -75,11 +69,8 @@ def _largest(magnitude: Tensor, keep: int) -> Tensor:
 
 
 def _kth_largest(key: Tensor, keep: int) -> Tensor:
-    """Return the ``keep``-th largest of each row (..., P) of unique keys, (..., 1).
-
-    The ``keep`` largest lie in the ``keep`` groups of the largest maxima, so two small searches
-    replace a large one: among the maxima of groups of four, and in the groups found.
-    """
+    """Return the ``keep``-th largest of each row (..., P) of unique keys, (..., 1)."""
+    # The ``keep`` largest lie in the ``keep`` groups of the largest maxima: two small searches.
     count = key.shape[-1]
     if count % 4 == 0 and 6 * keep < count:
         groups = key.contiguous().unflatten(-1, (4, -1))  # a group: every (P/4)-th position
@@ -91,9 +82,8 @@ def _kth_largest(key: Tensor, keep: int) -> Tensor:
 class ConvBNELU(nn.Module):
     """Convolution, batch norm (released: decay 0.9, eps 1e-5) and ELU, each but the first optional.
 
-    With ``init`` the weights are drawn as the paper draws its new layers, from a truncated normal
-    of std 0.02; without, they are torch's own (Kaiming), which learn faster in an extractor that is
-    trained from nothing. The paper takes its extractor over from a trained network.
+    With ``init`` weights are drawn as the paper draws new layers (Sec. 3.3); without, they are
+    torch's, which learn faster in an extractor trained from nothing (the paper's is not).
     """
 
     def __init__(
@@ -126,10 +116,8 @@ class ConvBNELU(nn.Module):
 
 
 def mean_of_maps(maps: Tensor) -> Tensor:
-    """Return the mean of each map of (N, K, H, W), (N, K) in fp32 or better.
-
-    The sum is divided, not the map: so its gradient, the same at all places, is never written out.
-    """
+    """Return the mean of each map of (N, K, H, W), (N, K) in fp32 or better."""
+    # The sum is divided, not the map: its gradient, the same at all places, is never written out.
     total = maps.sum(dim=(2, 3), dtype=at_least_fp32(maps.dtype))
     return total / (maps.shape[2] * maps.shape[3])
 
@@ -151,6 +139,43 @@ def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
     nn.init.trunc_normal_(layer.weight, std=INITIAL_STD, a=-2 * INITIAL_STD, b=2 * INITIAL_STD)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+class HypercolumnFilters(nn.Module):
+    """Three feature maps side by side at the size of the first, then the filters Ψ: ψ(I).
+
+    Each map, of the given ``channels``, finest first, goes through a 1×1 convolution, upsampling,
+    batch norm and ELU, as conv43 and conv53 do in Table 1. CASIA-Net's finest map enters as it is;
+    here it has them too, as another extractor's maps may have very unlike channels.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_filters: int,
+        *,
+        part_channels: int = PART_CHANNELS,
+        normalise_parts: bool = True,
+        response_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(channels) != 3:
+            raise ValueError(f"a hypercolumn needs three maps, got channels {tuple(channels)}")
+        self.normalise_parts = normalise_parts
+        self.parts = nn.ModuleList(ConvBNELU(count, part_channels, kernel=1) for count in channels)
+        self.psi = ConvBNELU(3 * part_channels, num_filters, norm=response_norm, activation=False)
+
+    @property
+    def filters(self) -> Tensor:
+        """The filters F of Ψ, (K, C, 3, 3)."""
+        return self.psi.conv.weight
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return ψ(I), (N, K, h, w) at the size of the first of three maps (N, C, h, w)."""
+        size = maps[0].shape[2:]
+        pairs = zip(self.parts, maps, strict=True)
+        parts = [unit(one, None if one.shape[2:] == size else size) for unit, one in pairs]
+        return self.psi(side_by_side(parts, self.normalise_parts))
 
 
 def check_images(images: Tensor, multiple: int) -> None:

@@ -31,10 +31,9 @@ def require_same(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source:
     wrong += [f"{name} is unknown here" for name in state if name not in own]
     if wrong:
         more = f" (and {len(wrong) - SHOWN} more)" if len(wrong) > SHOWN else ""
-        raise UserError(
-            f"{source}: weights of another architecture: {'; '.join(wrong[:SHOWN])}{more}; build "
-            "the network with the num_filters, width and num_classes it was trained with"
-        )
+        advice = "build the network with the num_filters, width and num_classes it was trained with"
+        listed = "; ".join(wrong[:SHOWN]) + more
+        raise UserError(f"{source}: weights of another architecture: {listed}; {advice}")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

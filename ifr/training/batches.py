@@ -2,14 +2,12 @@
 
 Faces stay uint8 where they lie, usually mapped from disk and shared by all that train on them; a
 GPU takes them in when they fit. Random numbers are drawn on the host from streams named by the
-step, for the whole batch, whatever part of it a process computes; so a GPU, a CPU and several
-processes see the same batches.
+step, for the whole batch; so a GPU, a CPU and several processes see the same batches.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -30,27 +28,6 @@ RESIDENT_SHARE = 0.25  # of a GPU's free memory; a larger set stays in the host'
 AHEAD = 2  # batches read before they are asked for
 
 
-@dataclass(frozen=True)
-class RankShard:
-    """The part of every batch that one process computes: ``rank`` of ``world`` equal parts."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, count: int) -> slice:
-        """Return which of ``count`` faces are this process's."""
-        if count % self.world:
-            raise UserError(
-                f"a batch of {count} faces cannot be shared equally by {self.world} processes: "
-                f"choose a batch that {self.world} divides"
-            )
-        size = count // self.world
-        return slice(self.rank * size, (self.rank + 1) * size)
-
-
-FULL_BATCH = RankShard()
-
-
 def batch_indices(
     count: int, batch: int, steps: int, seed: int, first: int = 0
 ) -> Iterator[np.ndarray]:
@@ -67,11 +44,7 @@ def batch_indices(
 
 
 class Batcher:
-    """Turns indices into network input of side ``size``, with a variant's twins, on the device.
-
-    The seed is that of all draws. Images stay on the device if ``resident``; None: if it is a GPU
-    where they fit.
-    """
+    """Turns indices into network input of side ``size``, with a variant's twins, on the device."""
 
     def __init__(
         self,
@@ -82,9 +55,12 @@ class Batcher:
         device: torch.device,
         *,
         flip: bool = False,  # half of the faces
-        resident: bool | None = None,
+        resident: bool | None = None,  # images stay on the device; None: on a GPU where they fit
+        rank: int = 0,  # of the ``world`` processes that make equal parts of every batch
+        world: int = 1,
     ) -> None:
         self.size, self.seed, self.device, self.flip = size, seed, device, flip
+        self.rank, self.world = rank, world
         self.occlusion, self.mesh = variant.occlusion, FaceMesh.frontal(CROP_SIZE)
         if resident is None and device.type == "cuda":
             resident = data.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
@@ -101,34 +77,37 @@ class Batcher:
             check_landmarks(data.landmarks, f"landmarks of the set {data.name!r}", size=FACE_SIZE)
             self.landmarks = torch.from_numpy(np.array(data.landmarks)).float().to(device)
 
+    def part(self, count: int) -> slice:
+        """Return which faces of a batch of ``count`` are this process's."""
+        if count % self.world:
+            shared = f"cannot be shared equally by {self.world} processes"
+            raise UserError(f"a batch of {count} faces {shared}; choose one that they divide")
+        return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
+
     def iterate(
-        self, order: Iterable[np.ndarray], first: int = 0, shard: RankShard = FULL_BATCH
+        self, order: Iterable[np.ndarray], first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's part of each batch; a thread reads the faces of the next ones."""
         with ThreadPoolExecutor(1) as reader:
             jobs = (
-                (indices, step, reader.submit(self._read, indices[shard.of(len(indices))]))
+                (indices, step, reader.submit(self._read, indices[self.part(len(indices))]))
                 for step, indices in enumerate(order, first)
             )
             waiting = deque(islice(jobs, AHEAD))
             while waiting:
                 waiting.extend(islice(jobs, 1))
                 indices, step, job = waiting.popleft()
-                yield self(indices, step, shard, job.result())
+                yield self(indices, step, job.result())
 
     def __call__(
-        self,
-        indices: np.ndarray,
-        step: int,
-        shard: RankShard = FULL_BATCH,
-        pixels: Tensor | None = None,
+        self, indices: np.ndarray, step: int, pixels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return images (n or 2n, 3, size, size), clean faces first, and their labels (n,).
 
-        Of the N indices of the whole batch the shard picks n; the step names the random draws;
+        Of the N indices of the whole batch n are this part; the step names the random draws;
         pixels (n, 112, 112, 3) uint8 are those faces, if they were read before.
         """
-        count, mine = len(indices), shard.of(len(indices))
+        count, mine = len(indices), self.part(len(indices))
         draws, offset_range = self._stream("crops", step), inputs.offset_range(self.size)
         offsets = torch.from_numpy(draws.integers(0, offset_range, (count, 2)))[mine]
         pixels = self._read(indices[mine]) if pixels is None else pixels
@@ -157,16 +136,14 @@ class Batcher:
         options: Any = dict(fill="black" if noise is None else "noise", noise=noise, check=False)
         return occlude(images, points, rectangle, mesh=self.mesh, **options)[0]
 
-    def dropout_mask(
-        self, count: int, width: int, rate: float, step: int, shard: RankShard = FULL_BATCH
-    ) -> Tensor:
+    def dropout_mask(self, count: int, width: int, rate: float, step: int) -> Tensor:
         """Return the factors of dropout, (n or 2n, K) float32, clean faces first.
 
         Each is 0, at the given rate, or 1 / (1 - rate); ``count`` is N of the whole batch.
         """
         branches = 1 if self.occlusion is None else 2
         draws = self._stream("dropout", step).random((branches, count, width), dtype=np.float32)
-        kept = torch.from_numpy((draws >= rate)[:, shard.of(count)].reshape(-1, width))
+        kept = torch.from_numpy((draws >= rate)[:, self.part(count)].reshape(-1, width))
         return kept.to(self.device).float() / (1 - rate)
 
     def _stream(self, name: str, step: int) -> np.random.Generator:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from ifr.common.errors import UserError
@@ -49,27 +50,17 @@ class Checkpoint:
             return TrainingLog()
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
-            config = saved["config"] | dict(version=saved["version"])
+            there = saved["config"] | dict(version=saved["version"])
         except Exception as error:  # a broken file raises many kinds
-            text = f"{path} is no checkpoint ({error}); delete it to begin anew"
-            raise UserError(text) from error
-        if different := differences(config, self.config | dict(version=VERSION)):
-            raise UserError(
-                f"{path} was made for another run: {'; '.join(different)}; delete it to begin "
-                "anew, or go back to what it was made for"
-            )
+            words = f"{path} is no checkpoint ({error}); delete it to begin anew"
+            raise UserError(words) from error
+        configs = (there, self.config | dict(version=VERSION))
+        there, here = (pd.json_normalize(one).to_dict("records")[0] for one in configs)
+        pairs = {name: (there.get(name), here.get(name)) for name in sorted(there | here)}
+        different = (f"{n} was {a!r:.80} and is {b!r:.80}" for n, (a, b) in pairs.items() if a != b)
+        if words := "; ".join(different):
+            remedy = "delete it to begin anew, or go back to what it was made for"
+            raise UserError(f"{path} was made for another run: {words}; {remedy}")
         for name, part in self.state.items():
             part.load_state_dict(saved[name])
         return TrainingLog(saved["step"], saved["seconds"], saved["history"])
-
-
-def differences(there: dict, here: dict, prefix: str = "") -> list[str]:
-    """Return in words how two nested dicts of plain values differ."""
-    words = []
-    for name in sorted(there.keys() | here.keys()):
-        old, new = there.get(name), here.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            words += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            words.append(f"{prefix}{name} was {old!r:.80} and is {new!r:.80}")
-    return words

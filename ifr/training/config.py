@@ -1,12 +1,10 @@
 """What decides the weights of a training run, as plain values."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from ifr.common.files import code_hash, value_hash
 from ifr.common.paths import PACKAGE
@@ -16,8 +14,16 @@ from ifr.profiles import PRETRAIN, Profile, Variant
 
 # The code that decides a network's weights, as files and folders of the package. What only loads,
 # shows or saves is left out: a change there retrains nothing.
-DECIDES = ("common/seeding", "common/tensors", "landmarks", "mesh", "occlusion", "losses", "models")
-DECIDES += tuple(f"training/{name}" for name in ("batches", "loop", "setup", "step"))
+DECIDES = [f"training/{name}" for name in ("batches", "loop", "setup", "step")]
+DECIDES += [
+    "common/seeding",
+    "common/tensors",
+    "landmarks",
+    "mesh",
+    "occlusion",
+    "losses",
+    "models",
+]
 BESIDE = ("__init__.py", "state.py")  # of those folders
 
 
@@ -40,18 +46,11 @@ def training_config(
     profile: Profile, variant: Variant, seed: int, data: FaceSet, start: str | None
 ) -> dict:
     """Return all that decides the weights of a training run, and nothing else."""
-    config = dict(network=asdict(profile.network), optimisation=asdict(profile.optimisation))
+    config: dict[str, Any] = dict(network=asdict(profile.network))
+    config["optimisation"] = asdict(profile.optimisation)
     del config["optimisation"]["checkpoint_seconds"]
     config["variant"] = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
     config["variant"]["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
     template = value_hash(FaceMesh.frontal().points.tolist())[:16]  # masks are drawn on it
     config |= dict(seed=seed, data=data.fingerprint, start=start, template=template)
     return json.loads(json.dumps(config | dict(code=code_hashes())))  # as a checkpoint gives it
-
-
-def weights_digest(state: dict[str, torch.Tensor]) -> str:
-    """Return a hash of tensors by name."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode() + state[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

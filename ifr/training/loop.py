@@ -5,14 +5,15 @@ first. Every random number of step ``s`` comes from streams named by ``s``, so a
 short continues to the same weights as one that was not.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
@@ -20,9 +21,9 @@ from torch.optim.swa_utils import update_bn
 from ifr.datasets import FaceSet
 from ifr.models import InterpretableFaceNet
 from ifr.profiles import PRETRAIN, Profile, Variant
-from ifr.training.batches import Batcher, RankShard, batch_indices
+from ifr.training.batches import Batcher, batch_indices
 from ifr.training.checkpoint import Checkpoint, TrainingLog
-from ifr.training.config import training_config, weights_digest
+from ifr.training.config import training_config
 from ifr.training.session import Session, Watch
 from ifr.training.setup import build_network, make_fabric, make_optimiser
 from ifr.training.step import TrainingStep
@@ -44,29 +45,30 @@ def train(
     """Train one variant and return the network, on the CPU in evaluation mode, with its history.
 
     With several processes each computes its part of every batch; gradients are averaged, τ is that
-    of the whole batch, and on GPUs batch norm uses the whole batch's statistics, too. On CPU each
-    process normalises by its own part (see ``freeze_bn``). One process on the CPU computes on the
-    profile's ``threads``: another number would change the last bits of the weights. At Ctrl-C and
-    at the session's deadline Stopped is raised, once the checkpoint is written.
-
-    Args:
-        start: state of a trained network whose feature extractor (conv11 to conv53) is taken over;
-            the layers after it are new (Sec. 3.3). None trains everything from random weights.
-        checkpoint: file to continue from and to save to; None keeps nothing.
-        config: what decides the weights, compared on going on; these arguments if None.
+    of the whole batch, and on GPUs batch norm uses the whole batch's statistics, too; on CPU its
+    part's (see ``freeze_bn``). The feature extractor (conv11 to conv53) is taken over from the
+    state ``start`` of a trained network, and the layers after it are new (Sec. 3.3). A run goes on
+    from the file ``checkpoint`` and saves to it, at Ctrl-C and the deadline too, which raise
+    Stopped; ``config``, what decides the weights, must be the same: these arguments if None.
     """
     session, settings = session or Session(), profile.optimisation
     fabric = session.fabric or make_fabric(settings.precision)
-    steps = settings.pretrain_steps if variant.name == PRETRAIN.name else settings.steps
-    with _own_threads(fabric, settings.threads):
+    steps, threads = settings.steps, settings.threads
+    if variant.name == PRETRAIN.name:
+        steps, threads = settings.pretrain_steps, settings.pretrain_threads
+    with ExitStack() as stack:
+        if fabric.world_size == 1 and fabric.device.type == "cpu":
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(threads)  # another number would change the last bits
         model = build_network(profile, variant, int(data.identity.max()) + 1, seed)
         if start is not None:
             model.load_extractor(start)
         step, state = _prepare(model, variant, profile, fabric, steps)
-        size, flip = profile.network.input_size, settings.flip
-        batch = Batcher(data, variant, size, seed, fabric.device, flip=flip)
+        part: Any = dict(flip=settings.flip, rank=fabric.global_rank, world=fabric.world_size)
+        size = profile.network.input_size
+        batch = Batcher(data, variant, size, seed, fabric.device, **part)
         if config is None:
-            base = None if start is None else weights_digest(start)
+            base = None if start is None else hashlib.sha256(save(start)).hexdigest()[:16]
             config = training_config(profile, variant, seed, data, base)
         saved = Checkpoint(checkpoint, state, config, settings.checkpoint_seconds)
         watch = Watch(variant.name, steps, saved, fabric, session)
@@ -99,29 +101,17 @@ def _train_steps(step: nn.Module, batch: Batcher, profile: Profile, watch: Watch
     """Take the steps that are left, each on its batch: forward, backward, optimiser, schedule."""
     fabric, log, state = watch.fabric, watch.log, watch.checkpoint.state
     size, rate = profile.optimisation.batch, profile.optimisation.dropout
-    width, shard = profile.network.filters, RankShard(fabric.global_rank, fabric.world_size)
+    width = profile.network.filters
     order = batch_indices(len(batch.labels), size, watch.steps, batch.seed, log.step)
     with watch.open():
-        for images, labels in batch.iterate(order, log.step, shard):
-            dropout_mask = batch.dropout_mask(size, width, rate, log.step, shard)
+        for images, labels in batch.iterate(order, log.step):
+            dropout_mask = batch.dropout_mask(size, width, rate, log.step)
             parts, accuracy = step(images, labels, dropout_mask)
             state["optimiser"].zero_grad(set_to_none=True)
             fabric.backward(sum(parts.values()))
             state["optimiser"].step()
             state["schedule"].step()
             watch.after_step(parts | {"accuracy": accuracy}, len(images))
-
-
-@contextmanager
-def _own_threads(fabric: Fabric, threads: int) -> Iterator[None]:
-    """Compute on so many threads within a block, where one process trains on the CPU."""
-    before = torch.get_num_threads()
-    if fabric.world_size == 1 and fabric.device.type == "cpu":
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _settle_batch_norm(
@@ -131,6 +121,7 @@ def _settle_batch_norm(
 
     Every process does all of it, on the same faces, so that all end with the same numbers.
     """
+    batch.rank, batch.world = 0, 1
     steps = max(1, min(BATCH_NORM_FACES, len(batch.labels)) // size)
     batches = list(batch.iterate(batch_indices(len(batch.labels), size, steps, batch.seed)))
     with fabric.autocast():

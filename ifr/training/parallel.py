@@ -6,6 +6,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from ifr.common.hardware import usable_cores
 from ifr.datasets import FaceSet
 from ifr.profiles import PRETRAIN, Profile, Variant
 from ifr.training.session import Session, interrupts
-from ifr.training.store import Recipe, Trained, as_variant
+from ifr.training.store import RECORD, Recipe, Trained, as_variant
 
 Outcome = tuple[str, Exception | None]  # name of a variant, and what ended it
 
@@ -35,12 +36,11 @@ def train_variants(
     """Train or load several variants, on a CPU as many side by side as cores allow.
 
     The pretrained base comes first. A network trains on the ``threads`` of its profile, here as
-    alone, so its weights do not depend on the number of cores. The processes map the same file of
-    faces. A variant that fails does not end the others: the error with the reason of each comes
-    last. On a GPU they train one after the other. Stopped is raised once all saved a checkpoint.
+    alone, so its weights do not depend on the number of cores. A variant that fails does not end
+    the others: the error with the reasons comes last; Stopped, once all saved a checkpoint.
     """
     recipes = [Recipe(as_variant(variant), profile, data, seed) for variant in variants]
-    waiting = [recipe for recipe in recipes if not recipe.is_trained]
+    waiting = [recipe for recipe in recipes if not (recipe.folder / RECORD).exists()]
     session = Session(progress=progress, deadline=deadline)
     if any(recipe.variant != PRETRAIN for recipe in waiting):
         Recipe(PRETRAIN, profile, data, seed).follow(session)
@@ -55,10 +55,8 @@ def train_variants(
             failed[name] = error
     if failed:
         _raise(failed, len(variants))
-    return {
-        recipe.variant.name: replace(recipe.follow(session), loaded=recipe not in waiting)
-        for recipe in recipes
-    }
+    trained = {recipe: recipe.follow(session) for recipe in recipes}
+    return {r.variant.name: replace(t, loaded=r not in waiting) for r, t in trained.items()}
 
 
 def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iterator[Outcome]:
@@ -71,9 +69,8 @@ def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iter
         interrupts((Path(folder) / "stop").touch) as stopped,
         parallel_config("loky", inner_max_num_threads=threads, **ignore),
     ):
-        session = replace(session, stop_file=Path(folder) / "stop")
-        sessions = (replace(session, line=line) for line in range(len(recipes)))
-        jobs = map(delayed(_outcome), recipes, sessions)
+        watched = partial(replace, session, stop_file=Path(folder) / "stop")
+        jobs = (delayed(_outcome)(one, watched(line=k)) for k, one in enumerate(recipes))
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
         try:
             yield from parallel(jobs)
@@ -81,8 +78,8 @@ def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iter
             if not stopped():
                 raise UserError(
                     "a training process was ended from outside, most likely for want of memory; "
-                    "checkpoints are kept: set OMP_NUM_THREADS to fewer than the "
-                    f"{usable_cores()} cores and run the same command again"
+                    f"checkpoints are kept: set OMP_NUM_THREADS below {usable_cores()} and run the "
+                    "same command again"
                 ) from error
         finally:
             get_reusable_executor().shutdown(wait=True)  # workers would hold memory for minutes

@@ -100,10 +100,9 @@ class Watch:
             self.saved = time.monotonic()
         if reason is not None:
             why = "time is up in" if reason is OutOfTime else "stopped"
-            raise reason(
-                f"{why} training {self.name!r}: step {self.log.step} of {self.steps} is saved; run "
-                "the same command again to go on"
-            )
+            done = f"step {self.log.step} of {self.steps} is saved"
+            again = "run the same command again to go on"
+            raise reason(f"{why} training {self.name!r}: {done}; {again}")
 
     def _log(self, values: dict[str, torch.Tensor], images: int) -> None:
         """Add the values of the whole batch to the history and show them."""
@@ -111,10 +110,9 @@ class Watch:
         means: Any = self.fabric.all_reduce(stacked)
         row = dict(zip(values, means.tolist(), strict=True))
         if broken := [name for name, value in row.items() if not math.isfinite(value)]:
-            raise UserError(
-                f"loss part {', '.join(broken)} of {self.name!r} is not finite at step "
-                f"{self.log.step}; lower the learning rate or the weight of that part"
-            )
+            part = f"loss part {', '.join(broken)} of {self.name!r}"
+            remedy = "lower the learning rate or the weight of that part"
+            raise UserError(f"{part} is not finite at step {self.log.step}; {remedy}")
         self.log.history.append(dict(step=self.log.step) | row)
         seconds = max(time.monotonic() - self.opened, 1e-9)
         rate = images * self.fabric.world_size * (self.log.step - self.first) / seconds

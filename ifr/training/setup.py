@@ -43,17 +43,17 @@ def make_fabric(
     devices, cards = devices or 1, torch.cuda.device_count()
     if accelerator != "cpu" and cards and devices > cards:
         raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
-    strategy, numbers = "ddp" if devices * nodes > 1 else "auto", fabric_precision(precision)
-    return Fabric(accelerator, strategy, devices, num_nodes=nodes, precision=numbers)
+    options: Any = dict(accelerator=accelerator, devices=devices, num_nodes=nodes)
+    options["strategy"] = "ddp" if devices * nodes > 1 else "auto"
+    return Fabric(precision=fabric_precision(precision), **options)
 
 
 def network_settings(profile: Profile, variant: Variant, classes: int) -> dict[str, Any]:
     """Return the arguments of ``build_model`` for a variant: what its weights need to be read."""
     network, settings = asdict(profile.network), profile.optimisation
     del network["input_size"]
-    network |= dict(num_filters=network.pop("filters"), num_classes=classes)
-    factors = dict(dropout=settings.dropout, feature_scale=settings.feature_scale)
-    return network | factors | dict(rate=variant.lmf_rate)
+    network |= dict(num_filters=network.pop("filters"), num_classes=classes, rate=variant.lmf_rate)
+    return network | dict(dropout=settings.dropout, feature_scale=settings.feature_scale)
 
 
 def build_network(

@@ -11,7 +11,7 @@ from ifr import losses
 from ifr.models import InterpretableFaceNet
 from ifr.profiles import Variant
 
-AllReduceMean = Callable[[Tensor], Any]  # a tensor to its mean over processes, as Fabric types it
+AllReduce = Callable[[Tensor], Any]  # a tensor to its mean over processes, as Fabric types it
 
 
 def loss_parts(
@@ -21,7 +21,7 @@ def loss_parts(
     variant: Variant,
     *,
     dropout_mask: Tensor | None = None,
-    all_reduce_mean: AllReduceMean | None = None,
+    all_reduce_mean: AllReduce | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return the weighted loss terms of one batch, whose sum is minimised, and the accuracy on it.
 
@@ -67,23 +67,22 @@ def loss_parts(
 class TrainingStep(nn.Module):
     """The network with its losses as one module, so that one forward call holds all of a step.
 
-    Several processes can then share a batch: the gradients of the mean losses of equal parts,
-    averaged, are those of the whole batch, because every term is a mean over faces or a function of
-    the weights alone. Only τ needs all faces at once, which ``all_reduce_mean`` sees to.
+    Processes can share a batch: the gradients of equal parts, averaged, are those of the whole, as
+    every term is a mean over faces or of the weights alone; ``all_reduce_mean`` is for τ.
     """
 
     def __init__(
         self,
         model: InterpretableFaceNet,
         variant: Variant,
-        all_reduce_mean: AllReduceMean | None = None,
+        all_reduce_mean: AllReduce | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.variant, self.all_reduce_mean = model, variant, all_reduce_mean
+        self.model = model
+        self.options: Any = dict(variant=variant, all_reduce_mean=all_reduce_mean)
 
     def forward(
         self, images: Tensor, labels: Tensor, dropout_mask: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss terms and the accuracy of :func:`loss_parts`."""
-        options: Any = dict(dropout_mask=dropout_mask, all_reduce_mean=self.all_reduce_mean)
-        return loss_parts(self.model, images, labels, self.variant, **options)
+        return loss_parts(self.model, images, labels, dropout_mask=dropout_mask, **self.options)

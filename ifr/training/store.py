@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class Trained:
     seconds: float  # spent training, whenever that was
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Recipe:
     """All that decides the weights of one network, and the folder that is named by its hash."""
 
@@ -48,37 +47,19 @@ class Recipe:
     data: FaceSet
     seed: int = 0
 
-    @cached_property
-    def base(self) -> "Recipe | None":
-        """Of the common pretrained network that the others start from (Sec. 3.3)."""
-        return None if self.variant == PRETRAIN else replace(self, variant=PRETRAIN)
-
-    @cached_property
-    def config(self) -> dict:
-        """All that decides the weights, as plain values."""
+    def __post_init__(self) -> None:
+        pretrains = self.variant == PRETRAIN  # the common base that the others start from, Sec. 3.3
+        self.base: Recipe | None = None if pretrains else replace(self, variant=PRETRAIN)
         start = None if self.base is None else self.base.key
-        return training_config(self.profile, self.variant, self.seed, self.data, start)
-
-    @cached_property
-    def key(self) -> str:
-        """The content hash of the configuration."""
-        return value_hash(self.config)[:16]
-
-    @property
-    def folder(self) -> Path:
-        """Where the network is kept."""
+        self.config = training_config(self.profile, self.variant, self.seed, self.data, start)
+        self.key: str = value_hash(self.config)[:16]
         name = f"{self.profile.name}-{self.variant.name}-seed{self.seed}-{self.key}"
-        return paths.models() / name
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether the network was trained before."""
-        return (self.folder / RECORD).exists()
+        self.folder = paths.models() / name
 
     def follow(self, session: Session) -> Trained:
         """Load the network, or train it and its base as a session says."""
         folder, profile, data = self.folder, self.profile, self.data
-        if self.is_trained:
+        if (folder / RECORD).exists():
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             return _rebuild(record, folder / WEIGHTS, folder)
         fabric = session.fabric or make_fabric(profile.optimisation.precision)
@@ -118,9 +99,8 @@ def train_or_load(
 ) -> Trained:
     """Return the trained network of a variant: from disk when it was trained before, else train it.
 
-    A variant starts from the common pretrained base, which is trained or loaded first. Several
-    devices need a launched ``fabric``; at the ``deadline``, on the monotonic clock, training raises
-    OutOfTime, to go on another time.
+    So is first the base it starts from. Several devices need a launched ``fabric``; at the
+    ``deadline``, on the monotonic clock, training raises OutOfTime, to go on another time.
     """
     recipe = Recipe(as_variant(variant), profile, data, seed)
     return recipe.follow(Session(fabric, progress, deadline))
@@ -134,11 +114,8 @@ def as_variant(variant: str | Variant) -> Variant:
 
 
 def save_half(trained: Trained, path: Path) -> None:
-    """Write a network in half precision with its record, to be kept with a reference run.
-
-    Weights become float16; vectors, such as the statistics of batch norm, stay float32, because
-    they take no space and a small variance would be lost.
-    """
+    """Write a network in half precision with its record, to be kept with a reference run."""
+    # Vectors, as of batch norm, take no space, and a small variance would be lost.
     kept = trained.model.state_dict().items()
     state = {name: (value.half() if value.ndim > 1 else value).contiguous() for name, value in kept}
     record = (trained.folder / RECORD).read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import os
 import shutil
 from functools import cache
 
+import course
 import nbformat
 import pytest
 from check_course import (
@@ -16,7 +17,6 @@ from check_course import (
     with_mistake,
 )
 
-from ifr.apps import course
 from ifr.cli.main import main as cli
 from ifr.common import paths
 from ifr.common.errors import UserError
@@ -167,13 +167,13 @@ def test_a_wrong_solution_is_read_and_put_in_place(tmp_path):
         read_mistake(path)
 
 
-def test_too_few_wrong_solutions_and_unknown_numbers_are_refused(tmp_path, monkeypatch, capsys):
+def test_too_few_wrong_solutions_and_unknown_numbers_are_refused(tmp_path, monkeypatch, capfd):
     with pytest.raises(UserError, match="has 0 wrong solutions"):
         next(check(tmp_path, NUMBERS[:1]))
     monkeypatch.setattr("sys.argv", ["ifr", "course", "build", "77", "--to", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
         cli()
-    assert stop.value.code == 2 and "no exercise 77: choose from 01" in capsys.readouterr().err
-    monkeypatch.setattr(paths, "exercises", lambda: tmp_path)
+    assert stop.value.code == 2 and "no exercise 77: choose from 01" in capfd.readouterr().err
+    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
     with pytest.raises(UserError, match="no exercises in"):
         course.exercises()

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from ifr.losses import feature_selection_mask
 from ifr.profiles import VARIANTS, get_profile, resized
 from ifr.training import Batcher, Session, make_fabric, train
-from ifr.training.batches import RankShard
 
 STEPS = 20
 QUIET = Session(progress=False)
@@ -165,22 +164,28 @@ def test_the_mask_of_a_part_is_that_of_the_whole_batch():
 def test_the_shares_of_a_batch_are_the_batch(smoke_sets, name):
     faces, cpu = smoke_sets["train"], torch.device("cpu")
     batch = Batcher(faces, VARIANTS[name], 48, 0, cpu, flip=True)
+    thirds = [
+        Batcher(faces, VARIANTS[name], 48, 0, cpu, flip=True, rank=rank, world=3)
+        for rank in range(3)
+    ]
     whole, labels = batch(np.arange(12), 3)
-    parts = [batch(np.arange(12), 3, RankShard(rank, 3)) for rank in range(3)]
+    parts = [third(np.arange(12), 3) for third in thirds]
     both = [torch.cat([part[0].chunk(2)[k] for part in parts]) for k in (0, 1)]
     assert torch.equal(torch.cat(both), whole)
     assert torch.equal(torch.cat([part[1] for part in parts]), labels)
-    dropout_mask = batch.dropout_mask(12, 32, 0.4, 3, RankShard())
-    shares = [batch.dropout_mask(12, 32, 0.4, 3, RankShard(rank, 3)) for rank in range(3)]
+    dropout_mask = batch.dropout_mask(12, 32, 0.4, 3)
+    shares = [third.dropout_mask(12, 32, 0.4, 3) for third in thirds]
     assert torch.equal(
         torch.cat([torch.cat([s.chunk(2)[k] for s in shares]) for k in (0, 1)]), dropout_mask
     )
     assert dropout_mask.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
+def test_a_batch_that_cannot_be_shared_is_refused(smoke_sets):
+    options = dict(rank=0, world=4)
+    batch = Batcher(smoke_sets["train"], VARIANTS["base"], 48, 0, torch.device("cpu"), **options)
     with pytest.raises(ValueError, match="a batch of 10 faces cannot be shared equally by 4"):
-        RankShard(0, 4).of(10)
+        batch(np.arange(10), 0)
 
 
 def test_more_gpus_than_there_are_and_a_wrong_count_under_torchrun_are_refused(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 
 from ifr import interpretation as it
 from ifr.evaluation import bootstrap_counts
+from ifr.interpretation.change import distance_to_box
 from ifr.landmarks import CROP_SIZE
 from ifr.mesh import FaceMesh
 
@@ -142,14 +143,14 @@ def test_share_of_changed_filters():
 
 def test_distance_to_a_box():
     points = np.array([[15.0, 15.0], [5, 15], [13, 24]])
-    found = it.distance_to_box(points, (10, 10, 10, 10))
+    found = distance_to_box(points, (10, 10, 10, 10))
     np.testing.assert_allclose(found, [0, 5, 4])
 
 
 def test_change_that_follows_the_place_and_change_that_avoids_it():
     places = np.stack([np.linspace(0, 95, 40), np.full(40, 48.0)], axis=1)
     box = (0, 40, 1, 12)
-    near = -it.distance_to_box(places, box)
+    near = -distance_to_box(places, box)
     value, p_value = it.occluder_proximity_correlation(near, places, box, permutations=200)
     assert value == pytest.approx(1) and p_value == pytest.approx(1 / 201)
     value, p_value = it.occluder_proximity_correlation(-near, places, box, permutations=200)

@@ -24,11 +24,9 @@ RAW = ".raw"
 def read_ar(root: Path) -> DatasetIndex:
     """Read the AR database; folders below the root do not matter, names do.
 
-    Shots 1 to 13 are session 1 and 14 to 26 session 2; in each the 1st is neutral, 2 to 4 are
-    expressions, 5 to 7 lights, 8 to 10 sunglasses and 11 to 13 a scarf. Which of the expressions
-    and lights a number is follows AR's own list. Attributes ``shot``, ``session``, ``condition``
-    and ``occluder`` (``none``, ``sunglasses``, ``scarf``); ``counts``: images, identities,
-    occluded, paper_subset.
+    Shots 1 to 13 are session 1 and 14 to 26 session 2, each in the order of ``CONDITIONS``, AR's
+    own. Attributes ``shot``, ``session``, ``condition`` and ``occluder``; ``counts``: images,
+    identities, occluded, paper_subset.
     """
     root = require(root, "give the one with AR's images", "folder")
     shots, issues = _shots(root)

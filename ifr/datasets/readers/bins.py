@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ifr.common.errors import UserError
-from ifr.datasets.index import DatasetIndex
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import DatasetIndex, PairList
 from ifr.datasets.readers.images import ImageSource, photograph_set, require
 
 FOLDS = 10
@@ -47,10 +46,9 @@ class Buffers(ImageSource):
 def read_bin(path: Path) -> DatasetIndex:
     """Read a pickle of ``(bins, issame)``: two encoded images for each pair, held in memory.
 
-    A pickle can run any program when it is opened. This one is opened by a reader that lets
-    arrays through and refuses everything else. The file says nothing of identities: each image
-    gets a number of its own, and ``subject`` is empty. ``protocol``: the pairs in ten folds of
-    equal length, as InsightFace takes them. ``counts``: images, pairs.
+    A pickle can run any program when it is opened; this reader lets only arrays through. Each
+    image is an identity, with an empty ``subject``. ``protocol``: the pairs in ten equal folds, as
+    InsightFace takes them. ``counts``: images, pairs.
     """
     path = require(path, "give an InsightFace .bin file")
     bins, issame = _load(path)
@@ -63,10 +61,8 @@ def read_bin(path: Path) -> DatasetIndex:
     if not len(flags) or not np.isin(flags, (0, 1)).all():
         raise UserError(f"{path}: the second part must be a list of true and false")
     if len(images) != 2 * len(flags):
-        raise UserError(
-            f"{path}: {len(images)} images for {len(flags)} pairs, expected {2 * len(flags)}; the "
-            "file is cut short or of another kind"
-        )
+        counts = f"{len(images)} images for {len(flags)} pairs, expected {2 * len(flags)}"
+        raise UserError(f"{path}: {counts}; the file is cut short or of another kind")
     rows = np.arange(len(images), dtype=np.int64)
     unknown = np.full(len(rows), "")
     faces = photograph_set(path.stem, Buffers(path, rows, images), rows, subject=unknown)

@@ -10,10 +10,7 @@ LAYOUT = "expected one folder for each identity with its images: ROOT/identity/i
 
 
 def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
-    """Read a folder of identities as a set with a name, the folder's own if None.
-
-    What is no image, lies elsewhere or is empty is an issue. ``counts``: images, identities.
-    """
+    """Read a folder of identities, named as itself if None; all but full images are issues."""
     root = require(root, LAYOUT, "folder")
     files: list[str] = []
     issues: list[Issue] = []

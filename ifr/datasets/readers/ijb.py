@@ -13,10 +13,8 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.index import Issue
-from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set
-from ifr.datasets.readers.tables import read_numbers, read_table
-from ifr.datasets.templates import Templates
+from ifr.datasets.index import Issue, Templates
+from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set, require
 
 BOX = ("FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
 
@@ -46,10 +44,7 @@ def find_images(lines: pd.DataFrame, root: Path, issues: list[Issue]) -> pd.Data
 
 
 def _resolve_images(root: Path, names: Sequence[str]) -> np.ndarray:
-    """Return the path below the root of each named image that is there, ``""`` of others.
-
-    An image with another ending than the one named is taken, in any case.
-    """
+    """Return each named image's path, of whatever ending and case, ``""`` where there is none."""
     names = [name.replace("\\", "/") for name in names]
     folders = {name[: name.rfind("/") + 1] for name in names}
     paths = [(folder, path) for folder in folders for path in (root / folder).glob("*")]
@@ -65,10 +60,7 @@ def _stem(name: str) -> str:
 
 
 def number_faces(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the lines with their ``row``, by first appearance, and the first line of each face.
-
-    Each different box of an image is a face; without boxes each image is one.
-    """
+    """Return lines with their ``row`` and the first of each face: a different box or image."""
     keys = [name for name in ("image", *BOX) if name in lines]
     row = lines.groupby(keys, sort=False, dropna=False).ngroup().astype(np.int64)
     lines = lines.assign(row=row)
@@ -92,10 +84,8 @@ def group_templates(lines: pd.DataFrame, source: str) -> Templates:
     mixed = np.flatnonzero((ids[1:] == ids[:-1]) & (subjects[1:] != subjects[:-1]))
     if len(mixed):
         one, two = subjects[mixed[0]], subjects[mixed[0] + 1]
-        raise UserError(
-            f"{source}: template {ids[mixed[0]]} is of subject {one} in one line and {two} in "
-            "another; a template is of one subject"
-        )
+        fault = f"template {ids[mixed[0]]} is of subject {one} in one line and {two} in another"
+        raise UserError(f"{source}: {fault}; a template is of one subject")
     rows, media = (lines[name].to_numpy(np.int64) for name in ("row", "MEDIA_ID"))
     starts = np.append(first, len(ids)).astype(np.int64)
     return Templates(known, subjects[first], rows, media, starts, lines["occluded"].to_numpy(bool))
@@ -104,10 +94,9 @@ def group_templates(lines: pd.DataFrame, source: str) -> Templates:
 def read_pairs(
     path: Path, verify: Templates, root: Path, issues: list[Issue], *, labelled: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the comparisons of a file, (P, 2) int32 templates, and whether each is of one person.
+    """Return a file's comparisons, (P, 2) int32 templates, and whether each is of one person.
 
-    By the subjects of the templates, or by a third column, which is 0 or 1, of a file with white
-    space in place of commas.
+    By the templates' subjects, or by the third column, 0 or 1, of a file with white space.
     """
     names = ["first", "second", "label"] if labelled else ["first", "second"]
     separator = r"\s+" if labelled else ","
@@ -131,10 +120,9 @@ def read_pairs(
 def index_pairs(
     templates: Templates, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Turn P pairs of template numbers into indices, (P', 2) int32, each pair in one order once.
+    """Turn P pairs of template numbers into indices, (P', 2) int32, each known pair once.
 
-    Also returned: (P',) which of the P pairs they are, of templates that are there, and how many
-    were left out as repeats.
+    Also returned: (P',) which of the P pairs they are, and how many were repeats.
     """
     ids = pd.Index(templates.ids)
     pairs = np.stack([ids.get_indexer(side).astype(np.int32) for side in (first, second)], axis=1)
@@ -142,3 +130,51 @@ def index_pairs(
     low, high = np.sort(pairs[known], axis=1).astype(np.int64).T
     again = pd.Series(low * len(ids) + high).duplicated().to_numpy()  # the first of a pair stays
     return pairs[known[~again]], known[~again], int(again.sum())
+
+
+def read_table(
+    path: Path,
+    *,
+    texts: Sequence[str] = (),
+    integers: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Read columns of a CSV file with a header; ``numbers`` become float32, NaN where none."""
+    require(path, "the set needs it")
+    try:
+        kinds = dict.fromkeys(texts, str)
+        table = pd.read_csv(path, skipinitialspace=True, low_memory=False, dtype=kinds)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no CSV table ({error})") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    absent = [name for name in (*texts, *integers, *numbers) if name not in table]
+    if absent:
+        present = f"{', '.join(table.columns[:6])} and {max(0, len(table.columns) - 6)} more"
+        lacking = f"lacks the column {absent[0]} ({len(absent)} missing)"
+        raise UserError(f"{path} {lacking}; it has {present}")
+    for name in integers:
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = values.isna() | (values % 1 != 0)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            value = f"{name} must be a whole number, got {table[name][row]!r}"
+            raise UserError(f"{path}, line {row + 2}: {value}")
+        table[name] = values.astype(np.int64)
+    measured = table[list(numbers)].apply(pd.to_numeric, errors="coerce").astype(np.float32)
+    words = table[list(texts)].fillna("").astype(str)
+    return pd.concat([words, table[list(integers)], measured], axis=1)
+
+
+def read_numbers(path: Path, kinds: Mapping[str, type], *, separator: str) -> pd.DataFrame:
+    """Read a table without header, such as fifteen million comparisons, by names and types."""
+    require(path, "the set needs it")
+    names, kinds = list(kinds), dict(kinds)
+    try:
+        return pd.read_csv(
+            path, header=None, names=names, dtype=kinds, index_col=False, sep=separator
+        )
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty") from None
+    except (ValueError, OverflowError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        expected = f"{len(names)} fields a line ({', '.join(names)}) and no header"
+        raise UserError(f"{path}: expected {expected}: {error}") from None

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.datasets.index import DatasetIndex, Issue
+from ifr.datasets.index import DatasetIndex, Issue, Templates
 from ifr.datasets.readers import ijb
+from ifr.datasets.readers.ijb import read_table
 from ifr.datasets.readers.images import require
-from ifr.datasets.readers.tables import read_table
-from ifr.datasets.templates import Templates
 
 SPLITS = 10
 VERIFICATION, IDENTIFICATION = "IJB-A_11_sets", "IJB-A_1N_sets"
@@ -59,8 +58,7 @@ def read_ijba(root: Path, *, missing_flag: str = "visible") -> DatasetIndex:
     two rules: 12,454 of 468 and 12,944 of 474.)
 
     Each different box in each file is a face. Attributes ``image``, ``box``, ``five_points`` (the
-    mouth corners NaN), ``yaw`` in degrees; ``protocol``: an IjbaProtocol; ``counts``: images,
-    faces, identities, splits, occluded.
+    mouth corners NaN), ``yaw`` in degrees; ``protocol``: an IjbaProtocol.
     """
     root = require(root, f"give the one with {VERIFICATION}/", "folder")
     if missing_flag not in ("visible", "occluded"):

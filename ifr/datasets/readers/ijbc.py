@@ -8,11 +8,10 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.index import DatasetIndex, Issue
+from ifr.datasets.index import DatasetIndex, Issue, Templates
 from ifr.datasets.readers import ijb
+from ifr.datasets.readers.ijb import read_numbers
 from ifr.datasets.readers.images import Files, photograph_set
-from ifr.datasets.readers.tables import read_numbers
-from ifr.datasets.templates import Templates
 
 FLAGS = tuple(f"OCC{number}" for number in range(1, 19))
 COLUMNS = dict(
@@ -43,18 +42,15 @@ class IjbcProtocol:
 def read_ijbc(root: Path, *, layout: str | None = None) -> DatasetIndex:
     """Read IJB-C in the layout ``"nist"`` or ``"arcface"``; what is there if None, NIST's first.
 
-    NIST's layout: ``protocols/`` with the comparisons (``ijbc_11_G1_G2_matches.csv``, no header),
-    both galleries and the mixed probes; images below ``root`` by their ``FILENAME``. The tables
-    name no medium: frames of a template with the same ``SIGHTING_ID`` are taken for one video,
-    and a still image for a medium of its own. A face is occluded when any of its 18 OCC flags is
-    set, as in the released code (whose list names OCC18 twice and OCC8 never; we take all).
+    NIST's: ``protocols/`` with comparisons, galleries and mixed probes; images by ``FILENAME``. It
+    names no medium: frames of one ``SIGHTING_ID`` are taken for a video, a still for its own. A
+    face is occluded when any of its 18 OCC flags is set, as in the released code (whose list names
+    OCC18 twice and OCC8 never; we take all).
 
-    ArcFace's layout: ``meta/`` with media, pairs with their labels, and five points; crops in
-    ``loose_crop/``. It names neither subjects nor occlusion: there are no galleries, every template
-    is an identity of its own, and there is no occluded subset.
+    ArcFace's: ``meta/`` with media, labelled pairs and five points; crops in ``loose_crop/``. It
+    names no subjects and no occlusion: no galleries, and every template is an identity.
 
-    Attributes ``image``, ``box`` or ``five_points``; ``protocol``: an IjbcProtocol; ``counts``:
-    images, faces, identities, templates, comparisons, occluded.
+    Attributes ``image``, ``box`` or ``five_points``; ``protocol``: an IjbcProtocol.
     """
     root = Path(root)
     if layout is not None and layout not in LAYOUTS:

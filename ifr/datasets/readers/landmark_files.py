@@ -9,8 +9,8 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
+from ifr.datasets.readers.ijb import read_table
 from ifr.datasets.readers.images import SUFFIXES, require
-from ifr.datasets.readers.tables import read_table
 from ifr.landmarks import NUM_LANDMARKS
 
 COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
@@ -28,11 +28,10 @@ class GivenLandmarks:
 def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
     """Read 68 landmarks for the images of a set.
 
-    From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with the columns
-    ``file, x0, y0, ..., x67, y67``; or a folder of ``.pts`` files laid out as the images. Points of
-    the first two are continuous pixels, 0.5 the centre of the first; ``.pts`` count that as 1, as
-    iBUG's do, and are moved by -0.5. Names are matched to the attribute ``file``; then those left
-    without the suffix of an image, where only one name has that path.
+    From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with ``file, x0, y0,
+    ..., x67, y67``; or ``.pts`` files laid out as the images. The first two are continuous pixels,
+    0.5 the centre of the first; ``.pts`` count that as 1, as iBUG's do, and are moved by -0.5.
+    Names are matched to the attribute ``file``, then without suffix where that is one image.
     """
     path = Path(path)
     files = np.asarray(faces.attributes["file"]).astype(str)
@@ -49,10 +48,8 @@ def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
         raise UserError(f"{path}: expected .npz, .csv, or a folder of .pts files")
     broken = names[~np.isfinite(points).all(axis=(1, 2))]
     if len(broken):
-        raise UserError(
-            f"{path}: the landmarks of {len(broken)} images are not finite numbers, first "
-            f"{broken[0]}; leave out images without landmarks"
-        )
+        fault = f"landmarks of {len(broken)} images are not finite numbers, first {broken[0]}"
+        raise UserError(f"{path}: the {fault}; leave out images without landmarks")
     return _match(path, names, points, files)
 
 
@@ -69,10 +66,10 @@ def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray)
     by_stem = stems.reindex([_stem(name) for name in files.tolist()], fill_value=-1).to_numpy()
     rows = np.where(rows < 0, by_stem, rows)
     if len(files) and (rows < 0).all():
-        raise UserError(
-            f"{path}: none of its {len(names)} names, such as {names[:1].tolist()}, is an image of "
-            f"the set, such as {files[0]}; names are paths below the root of the images"
+        fault = (
+            f"none of its {len(names)} names, such as {names[:1].tolist()}, is an image of the set"
         )
+        raise UserError(f"{path}: {fault}, such as {files[0]}; names are paths below the root")
     matched = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
     matched[rows >= 0] = points[rows[rows >= 0]]
     unused = np.setdiff1d(np.arange(len(names)), rows)

@@ -9,8 +9,7 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import DatasetIndex, Issue, PairList
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.images import require
 
@@ -46,7 +45,6 @@ def read_lfw(root: Path, *, images: str | None = None) -> DatasetIndex:
 
     ``root`` holds both, or is itself the folder of images, with ``pairs.txt`` in it or beside it.
     ``protocol``: the pairs that can be formed; ``counts``: images, identities, pairs (as listed).
-    Each image that a pair needs and that is not there is an issue.
     """
     root = require(root, "give the one that holds LFW's images", "folder")
     names = (images,) if images else FOLDERS
@@ -134,8 +132,7 @@ def pair_list(faces: FaceSet, pairs: list[ListedPair]) -> tuple[PairList, list[I
 def fetch_lfw(folder: Path) -> Path:
     """Download LFW with scikit-learn into ``folder``; return the one :func:`read_lfw` takes.
 
-    Images are the funnelled ones, 250×250; scikit-learn checks what it downloads. It gives no way
-    to download without reading some images; those of the one person with most are read.
+    scikit-learn cannot download without reading images: those of the one person with most are read.
     """
     from sklearn.datasets import fetch_lfw_pairs, fetch_lfw_people
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex, Issue
+from ifr.datasets.readers.ijb import read_numbers
 from ifr.datasets.readers.images import ImageSource, UnreadableImage, photograph_set, require
-from ifr.datasets.readers.tables import read_numbers
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -94,10 +94,9 @@ class RecordFile(ImageSource):
 def read_recordio(root: Path) -> DatasetIndex:
     """Read a folder with one ``.rec`` and its ``.idx``, or the ``.rec`` itself.
 
-    Both forms of labels are read: one number in the header, or an array whose first is the
-    identity. Record 0 with two labels says how many images there are and which records describe
-    identities; without it every record is an image. ``file`` is the key as text, ``subject`` the
-    label. ``counts``: images, identities. Where ``property`` says otherwise is an issue.
+    A label is a number, or an array whose first is the identity. Record 0 with two labels says how
+    many records are images; without it all are. ``file`` is the key as text, ``subject`` the label;
+    ``counts``: images, identities.
     """
     path = _record_path(Path(root))
     records = RecordFile(path, *_read_index(path.with_suffix(".idx"), path.stat().st_size))
@@ -138,10 +137,9 @@ def _read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     outside = table[(table["offset"] < 0) | (table["offset"] >= size)]
     if len(outside):
         first = f"{outside['key'].iloc[0]} at byte {outside['offset'].iloc[0]} of {size}"
-        raise UserError(
-            f"{path}: {len(outside)} records lie past the end of the .rec, first key {first}: one "
-            f"of the two files is cut short or of another set; {AGAIN}"
-        )
+        fault = f"{len(outside)} records lie past the end of the .rec, first key {first}"
+        cause = "one of the two files is cut short or of another set"
+        raise UserError(f"{path}: {fault}: {cause}; {AGAIN}")
     return table["key"].to_numpy(), table["offset"].to_numpy()
 
 

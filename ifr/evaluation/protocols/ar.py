@@ -26,8 +26,7 @@ def ar_protocol(
 ) -> np.ndarray:
     """Return the equal error rate of cosines, in percent, of each draw of random pairs, (draws,).
 
-    The faces wear glasses or scarf, 810 in the paper. The paper reports one draw; we report the
-    mean of ten and their standard deviation.
+    The paper reports one draw, of 810 faces; we report mean and standard deviation of ten.
     """
     features, identity = np.asarray(features), np.asarray(identity)
     if features.ndim != 2 or identity.shape != (len(features),):

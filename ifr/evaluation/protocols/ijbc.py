@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
+from ifr.datasets.index import Templates
 from ifr.datasets.readers.ijbc import IjbcProtocol
-from ifr.datasets.templates import Templates
 from ifr.evaluation.metrics import RANKS, mate_ranks, tars_at_fars
 from ifr.evaluation.templates import occluded_pairs, pooled_templates, score_pairs
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import PairList
 from ifr.evaluation.metrics import normalised
 from ifr.evaluation.templates import score_pairs
 

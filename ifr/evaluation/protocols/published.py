@@ -12,8 +12,7 @@ from ifr.datasets.check import read
 from ifr.datasets.readers.ar import paper_subset
 from ifr.datasets.readers.ijba import read_ijba
 from ifr.datasets.remap import on_prepared
-from ifr.evaluation.embeddings import load_embedding, read_features
-from ifr.evaluation.features import random_rectangles, set_features
+from ifr.evaluation.features import load_embedding, random_rectangles, read_features, set_features
 from ifr.evaluation.protocols.ar import ar_protocol
 from ifr.evaluation.protocols.ijba import ijba_protocol
 from ifr.evaluation.protocols.ijbc import ijbc_protocol

@@ -18,11 +18,7 @@ Splits = Sequence[TemplateSplit]
 def evaluate_templates(
     features: np.ndarray, splits: Splits, *, natural: bool = False, score: str = "mean_cosine"
 ) -> pd.DataFrame:
-    """Return split and the four reported figures of each, in percent.
-
-    The features (N, K) are of the held-out set, or of its masked images for synthetic occlusion;
-    ``natural`` takes the probes with a natural occluder, else those without.
-    """
+    """Return split and ``MEASURES``; ``natural`` takes naturally occluded probes, else clean."""
     rows = [four_measures(*_compare(features, split, natural, score)[1]) for split in splits]
     return pd.DataFrame(rows).rename_axis("split").reset_index()
 
@@ -39,7 +35,6 @@ def bootstrap_templates(
     """Return ``MEASURES``, mean over splits, for resampled test identities, (resamples, 4).
 
     The same seed draws the same people, so figures of two networks can be subtracted row by row.
-    The weight of a pair is the product of how often its two people were drawn.
     """
     people = 1 + max(int(split.gallery.subjects.max()) for split in splits)
     counts = bootstrap_counts(people, resamples, seed)

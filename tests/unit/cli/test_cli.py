@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import course
 import pytest
 
 from ifr.cli import main as cli
@@ -95,15 +96,19 @@ def test_doctor_works_before_anything_is_there(monkeypatch, capsys, tmp_path):
     assert code == 0 and str(tmp_path / "not" / "there") in output.out
 
 
-def test_benchmark_and_course_name_what_they_lack(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("command", [("benchmark", "mesh"), ("course", "build", "01")])
+def test_programs_of_a_checkout_say_so_elsewhere(monkeypatch, capsys, tmp_path, command):
     monkeypatch.setattr("ifr.cli.checkout.PACKAGE", tmp_path / "ifr")
-    code, output = call(monkeypatch, capsys, "benchmark", "mesh", "--images", "40")
+    code, output = call(monkeypatch, capsys, *command)
     assert code == 2 and "this command works in a checkout" in output.err
+
+
+def test_the_course_says_how_to_get_nbgrader(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.split(".")[0] == "nbgrader"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nbgrader", None)
-    code, output = call(monkeypatch, capsys, "course", "build", "--to", str(tmp_path / "course"))
-    assert code == 2 and "pip install 'ifr[course]'" in output.err
+    with pytest.raises(UserError, match=r"pip install 'ifr\[course\]'"):
+        course.build(tmp_path / "course", ["01"])
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):

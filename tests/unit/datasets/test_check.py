@@ -12,10 +12,8 @@ from ifr.cli.main import main as cli
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet, load_set
 from ifr.datasets.check import check, nearest_release, read
-from ifr.datasets.index import DatasetIndex
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import DatasetIndex, PairList, Templates
 from ifr.datasets.remap import ROW, on_prepared
-from ifr.datasets.templates import Templates
 from ifr.evaluation import embeddings
 from ifr.evaluation.protocols.published import run_protocol
 

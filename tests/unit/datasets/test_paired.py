@@ -3,8 +3,13 @@
 import numpy as np
 
 from ifr.common.paths import ASSETS
-from ifr.datasets.paired import STUDIO, mean_frontal_face, render_occluded_pairs
-from ifr.datasets.rendered import CLOSED_SHOT, TRAINING
+from ifr.datasets.rendered import (
+    CLOSED_SHOT,
+    STUDIO,
+    TRAINING,
+    mean_frontal_face,
+    render_occluded_pairs,
+)
 from ifr.faces import build_identity, draw_shot, render
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE, mirror
 

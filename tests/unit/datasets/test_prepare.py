@@ -13,8 +13,7 @@ from ifr.common.errors import Stopped, UserError
 from ifr.common.paths import ASSETS
 from ifr.datasets import load_set
 from ifr.datasets import prepare as module
-from ifr.datasets.align import warp_face
-from ifr.datasets.detect import Detector
+from ifr.datasets.align import Detector, warp_face
 from ifr.datasets.prepare import prepare
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.landmark_files import GivenLandmarks, read_landmarks

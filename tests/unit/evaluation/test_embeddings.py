@@ -10,7 +10,7 @@ from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
 from ifr.evaluation import random_rectangles, set_features
-from ifr.evaluation.embeddings import load_embedding, read_features
+from ifr.evaluation.features import load_embedding, read_features
 from ifr.experiment.run import start
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE, FACE_SIZE
 from ifr.models import IResNet50

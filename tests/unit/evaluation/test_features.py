@@ -9,7 +9,7 @@ from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
 from ifr.evaluation import random_rectangles, set_features
-from ifr.evaluation.embeddings import NetworkEmbedding
+from ifr.evaluation.features import NetworkEmbedding
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE
 from ifr.models import build_model
 from ifr.models.inputs import center_crop

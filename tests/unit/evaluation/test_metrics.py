@@ -21,12 +21,12 @@ from ifr.evaluation import (
     interval,
     mate_ranks,
     rank_accuracy,
-    rank_hits,
     roc,
     shifted_bootstrap_interval,
     tar_at_far,
     tars_at_fars,
 )
+from ifr.evaluation.metrics import rank_hits
 
 
 def scores_of(count=400, ties=False, seed=0):

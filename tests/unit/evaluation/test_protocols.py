@@ -9,7 +9,7 @@ import pytest
 from template_oracles import cosine
 
 from ifr.common.seeding import stream
-from ifr.datasets.pairs import PairList
+from ifr.datasets.index import PairList
 from ifr.evaluation import ar_protocol, best_threshold, draw_pairs, equal_error_rate, lfw_protocol
 
 

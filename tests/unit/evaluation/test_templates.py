@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from template_oracles import cosine, random_templates, slow_directional, slow_pool, templates_of
 
-from ifr.evaluation import (
+from ifr.evaluation.templates import (
     identification_scores,
     occluded_pairs,
     pooled_templates,

@@ -165,7 +165,7 @@ def test_other_weights_are_refused(smoke_home):
 def test_a_set_is_rendered_without_the_others(smoke_home, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "ifr.experiment.run.render_set", lambda spec, *_, **__: asked.append(spec.name)
+        "ifr.datasets.rendered.render_set", lambda spec, *_, **__: asked.append(spec.name)
     )
     run = start("99_test", profile="smoke")
     run.data("ar")

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ifr.common.errors import UserError
 from ifr.models import InterpretableFaceNet, IResNet50, TorchvisionBackbone, build_model, make_head
-from ifr.models.hypercolumn import HypercolumnFilters
+from ifr.models.layers import HypercolumnFilters
 from ifr.profiles import get_variant
 from ifr.training import loss_parts
 

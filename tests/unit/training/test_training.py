@@ -167,10 +167,11 @@ def test_threads_are_those_of_the_profile_and_given_back(faces, monkeypatch):
         raise RuntimeError(f"{torch.get_num_threads()} threads")
 
     monkeypatch.setattr(training.loop, "build_network", look)
-    for threads in (1, before + 1):
-        with pytest.raises(RuntimeError, match=f"^{threads} threads"):
-            train(PRETRAIN, resized(TINY, threads=threads), faces, session=QUIET)
-        assert torch.get_num_threads() == before
+    for variant, setting in ((PRETRAIN, "pretrain_threads"), (VARIANTS["base"], "threads")):
+        for threads in (1, before + 1):
+            with pytest.raises(RuntimeError, match=f"^{threads} threads"):
+                train(variant, resized(TINY, **{setting: threads}), faces, session=QUIET)
+            assert torch.get_num_threads() == before
 
 
 def test_sgd_decays_weights_as_its_settings_say():

@@ -1,5 +1,10 @@
-"""The course: nbgrader's student release of the exercises, in a folder that nbgrader works in."""
+"""Make the course: python scripts/course.py [01 04 ...] [--to FOLDER]
 
+nbgrader's release of the exercises for students and the instructor's copy, in a folder that
+nbgrader works in.
+"""
+
+import argparse
 import os
 import shutil
 import sys
@@ -13,6 +18,7 @@ import nbformat
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.common.files import write_text, written_whole
+from ifr.common.hardware import environment
 
 POINTS = 20  # of an exercise, those given by hand included
 SECONDS = 20  # a graded cell may take; a longer one is stopped and gets no points
@@ -28,7 +34,7 @@ c.Execute.timeout = {SECONDS}
 
 def exercises(numbers: Collection[str] = ()) -> list[Path]:
     """Return the notebooks of the exercises, with solutions, in order; ``("01", "04")`` or all."""
-    folder = paths.exercises()
+    folder = paths.notebooks() / "exercises"
     sources = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not sources:
         raise UserError(f"no exercises in {folder}: run in a checkout, or set IFR_HOME to one")
@@ -49,7 +55,7 @@ def build(target: Path, numbers: Collection[str] = ()) -> Path:
         require_form(path)
     paths.require_writable(target)
     write_text(target / SETTINGS, CONFIG)
-    guide = paths.exercises() / GUIDE
+    guide = paths.notebooks() / "exercises" / GUIDE
     if guide.exists():
         shutil.copy(guide, target)
     with nbgrader_api(target) as api:
@@ -97,18 +103,32 @@ def nbgrader_api(course: Path) -> Iterator[Any]:
     config = PyFileConfigLoader(SETTINGS, path=str(course)).load_config()
     config.CourseDirectory.root = str(course.resolve())
     config.NbGraderAPI.log_level = "ERROR"
-    before = dict(os.environ)
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
     programs = str(Path(sys.executable).parent)  # nbgrader starts alembic as a program
-    os.environ["PATH"] = os.pathsep.join([programs, before.get("PATH", "")])
-    try:
+    path = os.pathsep.join([programs, os.environ.get("PATH", "")])
+    prefer = os.environ.get("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
+    with environment(PATH=path, JUPYTER_PREFER_ENV_PATH=prefer):
         yield NbGraderAPI(config=config)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def require_success(result: dict[str, Any], what: str) -> None:
     """Refuse what nbgrader failed on, with what it said."""
     if not result["success"]:
         raise UserError(f"nbgrader failed on {what}:\n{result.get('error') or result.get('log')}")
+
+
+def main() -> None:
+    """Build the course and say where it is."""
+    parser = argparse.ArgumentParser(prog="ifr course build", description=build.__doc__)
+    parser.add_argument("numbers", nargs="*", help="of exercises, such as 01 04; default: all")
+    parser.add_argument("--to", type=Path, default=paths.home() / "course", help="its folder")
+    options = parser.parse_args()
+    target = build(options.to, options.numbers)
+    print(f"students: {target / 'release'}\ninstructor: {target / 'source'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"ifr: {error}", file=sys.stderr)
+        sys.exit(2)
