@@ -15,6 +15,7 @@ NUM_LANDMARKS = 68
 FACE_SIZE = 112  # side of an aligned face on disk, pixels: ArcFace's frame
 CROP_SIZE = 96  # side of the crop the paper's network takes (Table 1), pixels
 CROP_OFFSET = (FACE_SIZE - CROP_SIZE) // 2  # of the centre crop, used in every test
+CROP = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)  # of the rows, and of the columns
 
 GROUPS: dict[str, slice] = {
     "jaw": slice(0, 17),

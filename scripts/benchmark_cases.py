@@ -19,14 +19,7 @@ from ifr.evaluation.features import NetworkEmbedding, set_features
 from ifr.evaluation.metrics import normalised
 from ifr.experiment.run import start
 from ifr.faces import build_identity, draw_shot, render
-from ifr.landmarks import (
-    ARCFACE_TEMPLATE,
-    CROP_OFFSET,
-    CROP_SIZE,
-    FACE_SIZE,
-    alignment,
-    five_points,
-)
+from ifr.landmarks import ARCFACE_TEMPLATE, CROP, CROP_SIZE, FACE_SIZE, alignment, five_points
 from ifr.losses import gaussian_matrix, response_diversity
 from ifr.mesh import FaceMesh
 from ifr.models import large_magnitude_filter, num_kept
@@ -243,8 +236,7 @@ def features(settings: Settings) -> Iterator[Case]:
             return len(faces)
 
         def __getitem__(self, index: int) -> torch.Tensor:
-            crop = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
-            image = torch.from_numpy(np.array(faces.images[index][crop, crop])).permute(2, 0, 1)
+            image = torch.from_numpy(np.array(faces.images[index][CROP, CROP])).permute(2, 0, 1)
             image = torch.nn.functional.avg_pool2d(image.float(), CROP_SIZE // embedding.size)
             return image / 127.5 - 1
 

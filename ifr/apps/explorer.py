@@ -18,7 +18,7 @@ from ifr.experiment.run import Run, clean_faces
 from ifr.faces import OCCLUDERS, Render, build_identity, draw_shot, render
 from ifr.interpretation import changed_share, feature_difference, network_peaks, steady_filters
 from ifr.interpretation.change import Box
-from ifr.landmarks import CROP_OFFSET, CROP_SIZE
+from ifr.landmarks import CROP, CROP_SIZE
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import occlude
 
@@ -190,5 +190,4 @@ def _as_set(face: Render) -> FaceSet:
 
 def _crop(face: FaceSet) -> np.ndarray:
     """Return the crop of one face that networks see, a copy, (96, 96, 3) uint8."""
-    inner = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
-    return np.array(face.images[0][inner, inner])
+    return np.array(face.images[0][CROP, CROP])

@@ -13,7 +13,7 @@ from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.rendered_people import AR_SHOTS, COLUMNS, IMAGE_BYTES, SetSpec, render_identity
 from ifr.datasets.shards import Work, make_set
 from ifr.faces import build_identity, draw_shot, render
-from ifr.landmarks import CROP_OFFSET, CROP_SIZE
+from ifr.landmarks import CROP
 from ifr.profiles import FacesPlan
 
 # First identity seed of each group; the groups are too far apart to meet.
@@ -96,8 +96,7 @@ def render_occluded_pairs(
         images, landmarks, masks = (np.stack([getattr(x, name) for x in faces]) for name in names)
         key = value_hash([seeds, kind, yaw, TWIN_SHOT, renderer_hash()])
         sets.append(FaceSet(f"pairs {kind}", images, rows, landmarks, fingerprint=key))
-    crop = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
-    return OccludedPairs(sets[0], sets[1], masks[:, crop, crop])
+    return OccludedPairs(sets[0], sets[1], masks[:, CROP, CROP])
 
 
 @cache

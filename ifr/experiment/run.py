@@ -23,7 +23,7 @@ from ifr.datasets.photographs import ensure_photographs
 from ifr.evaluation.features import NetworkEmbedding, random_rectangles, set_features
 from ifr.experiment.results import Results, note
 from ifr.interpretation import Peaks, network_peaks
-from ifr.landmarks import CROP_OFFSET, CROP_SIZE
+from ifr.landmarks import CROP, CROP_OFFSET, CROP_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import center_crop, center_crop_points
@@ -101,8 +101,7 @@ class Run(Results):
     @cached_property
     def mean_face(self) -> np.ndarray:
         """The mean frontal face, (96, 96, 3) uint8: the ground of Figures 5 and 7."""
-        inner = slice(CROP_OFFSET, CROP_OFFSET + CROP_SIZE)
-        return rendered.mean_frontal_face()[inner, inner]
+        return rendered.mean_frontal_face()[CROP, CROP]
 
     @property
     def size(self) -> int:
