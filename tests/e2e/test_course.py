@@ -40,8 +40,9 @@ def built(tmp_path_factory):
 @pytest.fixture
 def exercise(tmp_path, monkeypatch):
     """A copy of the first exercise that a test may spoil, as the only one there is."""
-    monkeypatch.setattr(paths, "exercises", lambda: tmp_path)
-    path = tmp_path / EXERCISES[0].name
+    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    path = tmp_path / "exercises" / EXERCISES[0].name
+    path.parent.mkdir()
     shutil.copy(EXERCISES[0], path)
     return path
 

@@ -14,7 +14,7 @@ from ifr.datasets import FaceSet, load_set
 from ifr.datasets.check import check, nearest_release, read
 from ifr.datasets.index import DatasetIndex, PairList, Templates
 from ifr.datasets.remap import ROW, on_prepared
-from ifr.evaluation import embeddings
+from ifr.evaluation.features import NetworkEmbedding
 from ifr.evaluation.protocols.published import run_protocol
 
 
@@ -188,7 +188,7 @@ def lfw_prepared(photographs_root, tmp_path, monkeypatch, capsys, smoke_home):
 
 
 def test_prepare_then_protocol_on_lfw(lfw_prepared, photographs_root, monkeypatch):
-    network = embeddings.NetworkEmbedding("pixels", 96, Pixels().eval())
+    network = NetworkEmbedding("pixels", 96, Pixels().eval())
     monkeypatch.setattr("ifr.evaluation.protocols.published.load_embedding", lambda path: network)
     faces = load_set(lfw_prepared)
     table = run_protocol("lfw", photographs_root, lfw_prepared, "pixels")
