@@ -13,12 +13,16 @@ NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb
 reproduce: $(READY)
 	$(BIN)/ifr reproduce --profile $(PROFILE)
 
-# All tests: one process a core and one thread a process, since two that share cores slow each other.
+# One process a core, one thread a process: two that share cores slow each other. What drives a
+# browser, kernels and processes of its own comes after, one test at a time.
+UNIT := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/paper tests/unit
+
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	$(UNIT)
+	$(BIN)/python -m pytest tests/e2e
 
 quick: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/paper tests/unit
+	$(UNIT)
 
 lint: $(READY_TEST)
 	$(BIN)/ruff check .
