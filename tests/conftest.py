@@ -1,6 +1,7 @@
 """Shared set-up: few threads, and one smoke-size home that all tests of the session share."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -13,6 +14,8 @@ from PIL import Image
 from ifr.common import paths
 from ifr.datasets.rendered import ensure_sets
 from ifr.profiles import get_profile
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 
 @pytest.fixture(scope="session")
