@@ -1,6 +1,6 @@
 """Spatial activation diversity (SAD): the filter loss of Eq. 1, the response loss of Eq. 2."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -84,9 +84,8 @@ def response_diversity(
         raise ValueError(f"response must have N >= 1 and K >= 2, got shape {tuple(response.shape)}")
     with without_autocast(response):
         if fast:
-            with torch.no_grad():
-                twice = smooth(response, sigma, kernel_size, times=2)
-            total = SumOfSquaredCosines.apply(widened(response).flatten(2), twice.flatten(2))
+            smooth_twice = partial(smooth, sigma=sigma, kernel_size=kernel_size, times=2)
+            total = SumOfSquaredCosines.apply(widened(response), smooth_twice)
         else:
             total = sum_of_squared_cosines(smooth(response, sigma, kernel_size).flatten(2))
     loss = total / images
