@@ -98,7 +98,7 @@ class FaceMesh:
         >>> mesh = FaceMesh.frontal()
         >>> triangle, barycentric = mesh.locate([[50.0, 60.0], [500.0, 0.0]], mesh.landmarks)
         >>> triangle.tolist(), barycentric.round(2).tolist()
-        ([89, -1], [[0.53, 0.17, 0.31], [nan, nan, nan]])
+        ([89, -1], [[0.53, 0.17, 0.3], [nan, nan, nan]])
         """
         points, landmarks = np.asarray(points, np.float64), check_landmarks(landmarks)
         if points.ndim < 2 or points.shape[-1] != 2:

@@ -20,18 +20,20 @@ from ifr.profiles import FacesPlan
 TRAINING, VALIDATION, TEMPLATES, AR = 0, 10_000_000, 20_000_000, 30_000_000
 CLOSED_SHOT = 100_000  # shots of training identities that no training set reaches
 SEED_STEP = 100_000_000  # between the identities of one plan seed and the next
+# What training meets, and so every variant alike: a little of what people wear, and of studios.
+MET: dict[str, Any] = dict(light_share=0.05, studio_share=0.2)
 NATURAL = 0.4  # share of template shots that carry an occluder
 TWIN_SHOT = 500_000  # shot number of the pairs, which no data set reaches
-STUDIO: dict[str, Any] = dict(expression="neutral", lighting="even")
+STUDIO: dict[str, Any] = dict(expression="neutral", lighting="even", sharp=True)
 
 
 def plan_sets(plan: FacesPlan) -> list[SetSpec]:
     """Return the five sets of a plan; only ``train`` and ``closed`` share identities."""
     base, people = plan.seed * SEED_STEP, plan.train[0]
     return [
-        SetSpec("train", base + TRAINING, *plan.train),
-        SetSpec("closed", base + TRAINING, people, plan.closed_shots, first_shot=CLOSED_SHOT),
-        SetSpec("validation", base + VALIDATION, *plan.validation),
+        SetSpec("train", base + TRAINING, *plan.train, **MET),
+        SetSpec("closed", base + TRAINING, people, plan.closed_shots, CLOSED_SHOT, **MET),
+        SetSpec("validation", base + VALIDATION, *plan.validation, **MET),
         SetSpec("templates", base + TEMPLATES, *plan.templates, yaw="wide", natural_share=NATURAL),
         SetSpec("ar", base + AR, plan.ar_identities, len(AR_SHOTS), ar=True),
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifr.common.seeding import stream
-from ifr.faces import OCCLUDERS, build_identity, draw_shot, render
+from ifr.faces import LIGHT_OCCLUDERS, OCCLUDERS, build_identity, draw_shot, render
 from ifr.landmarks import FACE_SIZE
 
 # The 13 shots of one AR session: neutral, expressions, lights, sunglasses, scarf.
@@ -24,6 +24,7 @@ AR_SHOTS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
 )
 
+LAMPS = ("left", "right", "both")
 TEXT = f"U{max(len(word) for word in [*OCCLUDERS, *(name for name, _ in AR_SHOTS)])}"
 # The arrays of a set, with their types; images, parts and occluder_mask are of the 112-pixel frame.
 COLUMNS = (
@@ -45,7 +46,9 @@ class SetSpec:
     shots: int
     first_shot: int = 0
     yaw: str = "mixed"
-    natural_share: float = 0.0
+    natural_share: float = 0.0  # of its shots with any occluder
+    light_share: float = 0.0  # of its shots with one of ``LIGHT_OCCLUDERS``
+    studio_share: float = 0.0  # of its shots under one-sided lamps, as in AR
     ar: bool = False
 
     def shot_options(self, identity: int, shot: int) -> tuple[str, dict]:
@@ -56,7 +59,13 @@ class SetSpec:
         rng = stream(identity, "natural occlusion", shot)
         occluded, kind = rng.random() < self.natural_share, rng.integers(1, len(OCCLUDERS))
         occluder = OCCLUDERS[kind] if occluded else "none"
-        return self.yaw, dict(yaw=self.yaw, occluder=occluder)
+        lighter = stream(identity, "light occlusion", shot)
+        if lighter.random() < self.light_share:
+            occluder = LIGHT_OCCLUDERS[lighter.integers(len(LIGHT_OCCLUDERS))]
+        lamps = stream(identity, "studio light", shot)
+        studio, lighting = lamps.random() < self.studio_share, LAMPS[lamps.integers(len(LAMPS))]
+        lighting = lighting if studio else "natural"
+        return self.yaw, dict(yaw=self.yaw, occluder=occluder, lighting=lighting)
 
 
 def render_identity(spec: SetSpec, index: int) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ SPLITS = 10  # as IJB-A
 SHARE = 2 / 3  # of the held-out identities in each split; IJB-A tests 167 of 500 subjects a split
 GALLERY_IMAGES = 4  # clean images of a gallery template
 PROBE_IMAGES = (1, 3)  # images of a probe template, both ends included
-IMPOSTORS_PER_GENUINE = 6  # IJB-A compares about 10,000 impostor to 1,700 genuine pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class TemplateSplit:
 
     gallery: Templates  # enrolled templates of clean images, one a person
     probes: Templates  # searched, either all clean or all occluded; each has a mate enrolled
-    pairs: np.ndarray  # (M, 2) probe and gallery template of each comparison
+    pairs: np.ndarray  # (M, 2) probe and gallery template of each comparison: all there are
 
     @property
     def gallery_ids(self) -> np.ndarray:
@@ -59,12 +58,14 @@ def template_splits(
 
 def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> TemplateSplit:
     occluded = faces.attributes["occluder"] != "none"
-    people = np.unique(faces.identity)
+    people, counts = np.unique(faces.identity, return_counts=True)
+    groups = np.split(np.argsort(faces.identity, kind="stable"), np.cumsum(counts)[:-1])
+    rows_of = dict(zip(people.tolist(), groups, strict=True))
     chosen = np.sort(rng.permutation(people)[: max(2, round(share * len(people)))])
     gallery, probes = [], []
     owners: list[int] = []
     for person in chosen:
-        own = np.flatnonzero(faces.identity == person)
+        own = rows_of[int(person)]
         clean = rng.permutation(own[~occluded[own]])
         if len(clean) < 2:
             fault = f"identity {person} of set {faces.name!r} has {len(clean)} clean images"
@@ -75,7 +76,7 @@ def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> Templ
         probes += _deal(clean[enrolled:], rng) + _deal(hidden, rng)
         owners += [person] * (len(probes) - len(owners))
     searched = _as_templates(probes, np.array(owners), occluded)
-    pairs = _draw_pairs(np.searchsorted(chosen, searched.subjects), len(chosen), rng)
+    pairs = np.indices((len(searched), len(chosen))).reshape(2, -1).T
     return TemplateSplit(_as_templates(gallery, chosen, occluded), searched, pairs)
 
 
@@ -94,11 +95,3 @@ def _deal(images: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         dealt.append(np.sort(images[:size]))
         images = images[size:]
     return dealt
-
-
-def _draw_pairs(mates: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Pair each probe with its mate, given by its index, and with some others of the gallery."""
-    steps = np.argsort(rng.random((len(mates), count - 1)), axis=1)[:, :IMPOSTORS_PER_GENUINE] + 1
-    columns = np.column_stack([mates, (mates[:, None] + steps) % count])
-    rows = np.repeat(np.arange(len(mates)), columns.shape[1])
-    return np.stack([rows, columns.ravel()], axis=1)

@@ -5,7 +5,7 @@ picture = render(identity, draw_shot(7, shot=0, occluder="sunglasses"))
 """
 
 from ifr.faces.contact_sheet import contact_sheet
-from ifr.faces.identity import Identity, build_identity
+from ifr.faces.identity import EXCHANGED, Identity, build_identity, exchange_part
 from ifr.faces.render import Render, render
 from ifr.faces.shade import PARTS
-from ifr.faces.shot import EXPRESSIONS, LIGHTINGS, OCCLUDERS, Shot, draw_shot
+from ifr.faces.shot import EXPRESSIONS, LIGHT_OCCLUDERS, LIGHTINGS, OCCLUDERS, Shot, draw_shot

@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 from ifr.common.seeding import stream
 from ifr.faces.geometry import TEXELS
 from ifr.faces.head_model import load_head
-from ifr.faces.paint import COLUMNS, ROWS, blob, blobs, noise, polygon, soften, strokes
+from ifr.faces.paint import ASIDE, PALETTES, ROWS, blob, blobs, fill, linear, noise, soften, strokes
 from ifr.faces.shade import PARTS
-from ifr.faces.tables import PALETTES, linear
 
-BEARDS = ("none", "stubble", "full", "goatee", "moustache")
+BEARDS = {"none": 0.4, "stubble": 0.28, "full": 0.12, "goatee": 0.1, "moustache": 0.1}  # odds
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +79,19 @@ def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     """Return bare skin (3, TEXELS, TEXELS): mottling, flush, shade under the eyes."""
     rng, points = stream(seed, "faces/skin"), load_head().landmark_uv
     image = np.broadcast_to(tone[:, None, None], (3, TEXELS, TEXELS)).copy()
-    _tint(image, noise(rng, 5, 4) * 0.035 + noise(rng, 40, 3, decay=0.8) * 0.03, (1, 1, 1))
-    _tint(image, noise(rng, 6, 2), (0.012, -0.014, -0.016))
+    _tint(image, noise(rng, 5, 4) * 0.03 + noise(rng, 40, 3, decay=0.8) * 0.032, (1, 1, 1))
+    _tint(image, noise(rng, 6, 2), (0.012, -0.022, -0.022))
+    # Blood and pores vary from texel to texel; pores are widest on nose and cheeks.
+    grain = stream(seed, "faces/pores")
+    _tint(image, noise(grain, 26, 2), (0.01, -0.03, -0.03))
+    coarse = 0.5 + blob(points[30, 0], points[29, 1], 30, 18)
+    pores = np.minimum(noise(grain, 110, 2, decay=0.9), 0.4) * coarse
+    _tint(image, pores * np.float32(grain.uniform(0.02, 0.07) * (0.7 + character.age)), (1, 1, 1))
     cheeks = (points[29, 1] + points[33, 1]) / 2
     # Place, size and range of strength: cheeks, the tip of the nose, the chin.
-    spots = [(points[k, 0], cheeks, 13, 11, 0.2, 1.0) for k in (36, 45)]
-    spots += [(*points[30], 7, 7, 0.0, 1.0), (points[8, 0], points[8, 1] - 4, 9, 6, 0.0, 0.5)]
-    flush = np.zeros((TEXELS, TEXELS), np.float32)
-    for *spot, low, high in spots:
-        flush += blob(*spot) * np.float32(rng.uniform(low, high))
+    spots = [(points[k, 0], cheeks, 13, 11, (0.2, 1.0)) for k in (36, 45)]
+    spots += [(*points[30], 7, 7, (0.0, 1.0)), (points[8, 0], points[8, 1] - 4, 9, 6, (0.0, 0.5))]
+    flush = np.asarray(sum(blob(*spot) * np.float32(rng.uniform(*span)) for *spot, span in spots))
     _tint(image, flush * np.float32(rng.uniform(0.2, 1.1)), (0.03, -0.10, -0.10))
     # The forehead is yellower and the lower face cooler than the middle of a face.
     _tint(image, blob(points[27, 0], points[19, 1] - 18, 34, 14), (0.015, 0.01, -0.03))
@@ -100,6 +103,23 @@ def paint_skin(seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     return image
 
 
+def _age_lines(seed: int) -> np.ndarray:
+    """Return lines that come with age: beside and below the eyes, at the corners of the mouth."""
+    rng, p, drawn = stream(seed, "faces/age-lines"), load_head().landmark_uv, []
+    for outer, inner, corner, side in ((36, 39, 48, -1), (45, 42, 54, 1)):
+        for slope in (-0.5, -0.1, 0.3, 0.7):
+            start = p[outer] + [2.5 * side, 3 * slope]
+            length = rng.uniform(5, 10)
+            drawn.append([start, start + [length * side, slope * length + rng.normal(0, 0.7)]])
+        t = np.linspace(0, 1, 7)[:, None]
+        for depth in (rng.uniform(4.5, 6), rng.uniform(8, 10)):
+            bag = p[inner] + t * (p[outer] - p[inner])
+            drawn.append(bag + np.array([0, 1]) * (1 + depth * np.sin(np.pi * t * 0.95)))
+        fold = [[2 * side, 2], [3.5 * side, 7], [3 * side, 12 + rng.normal(0, 2)]]
+        drawn.append(p[corner] + fold)
+    return strokes(drawn, 3, 0.5, fine=2) * np.float32(rng.uniform(0.45, 0.9))
+
+
 def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: float) -> None:
     """Paint folds, wrinkles, freckles and moles."""
     rng, p, folds = stream(seed, "faces/marks"), load_head().landmark_uv, []
@@ -108,13 +128,17 @@ def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: fl
         above = [(x0 + 2 * side, y0 - 2), (x0 + 6 * side, y0 + 4)]
         folds.append(above + [(x1 + 4 * side, y1 - 2), (x1 + 4.5 * side, y1 + 4)])
     lines = strokes(folds, 2, 1.2) * np.float32(rng.uniform(0.1, 0.45) * (character.age + 0.15))
+    old = max(character.age - 0.25, 0)
     for k in range(3):
         across = np.linspace(p[18, 0], p[25, 0], 9)
         y = p[19, 1] - 9 - 7 * k + rng.normal(0, 1) - 2 * np.cos((across - TEXELS / 2) / 25)
-        strength = rng.uniform(0.2, 0.5) * max(character.age - 0.3, 0) * 1.4
-        wrinkle = np.column_stack([across, y + rng.normal(0, 0.6, 9)])
-        lines = np.maximum(lines, strokes([wrinkle], 1, 1.0) * np.float32(strength))
-    _tint(image, lines, (-0.7, -0.8, -0.8))
+        strength = np.float32(rng.uniform(0.2, 0.5) * old * 1.8)
+        wrinkle = strokes([np.column_stack([across, y + rng.normal(0, 0.6, 9)])], 1, 1.0)
+        lines = np.maximum(lines, wrinkle * strength)
+    lines = np.maximum(lines, _age_lines(seed) * np.float32(old))
+    _tint(image, lines, (-0.6, -0.68, -0.66))
+    # The skin beside a fold bulges into the light.
+    _tint(image, np.roll(lines, (2, 0), (0, 1)) * (1 - lines), (0.16, 0.16, 0.16))
     if rng.random() < 0.3 * (1 - darkness):
         count, dots = rng.integers(40, 160), np.zeros((TEXELS, TEXELS), np.float32)
         x = np.clip(rng.normal(TEXELS / 2, 24, count).astype(int), 0, TEXELS - 1)
@@ -130,10 +154,9 @@ def paint_marks(image: np.ndarray, seed: int, character: Character, darkness: fl
 def paint_lips(image: np.ndarray, seed: int, character: Character, tone: np.ndarray) -> np.ndarray:
     """Paint the lips and return their mask."""
     rng, p = stream(seed, "faces/lips"), load_head().landmark_uv
-    mask = polygon(np.concatenate([p[48:55], p[55:60]]), 1.1)
+    mask = fill(np.concatenate([p[48:55], p[55:60]]), 1.1)
     # Lips are redder skin: their colour is always derived from it, so it cannot turn odd.
-    redness = rng.uniform(0.25, 1)
-    colour = tone * (np.array([0.97, 0.80, 0.82]) - np.array([0.12, 0.26, 0.24]) * redness)
+    colour = tone * ([0.97, 0.80, 0.82] - np.array([0.12, 0.26, 0.24]) * rng.uniform(0.25, 1))
     if not character.heavy and rng.random() < 0.35:  # lipstick: reds, roses, browns
         red = rng.uniform(0.35, 0.8)
         painted = linear([red, red * rng.uniform(0.25, 0.55), red * rng.uniform(0.3, 0.55)])
@@ -146,30 +169,31 @@ def paint_lips(image: np.ndarray, seed: int, character: Character, tone: np.ndar
 def paint_brows(image: np.ndarray, seed: int, character: Character, hair: np.ndarray) -> np.ndarray:
     """Paint the eyebrows hair by hair and return their mask."""
     rng, p = stream(seed, "faces/brows"), load_head().landmark_uv
-    thick = rng.uniform(1.3, 3.0) * (1.15 if character.heavy else 0.8)
+    thick = rng.uniform(1.7, 3.3) * (1.15 if character.heavy else 0.8)
     arch, tilt, lift = rng.normal(0.3, 1.2), rng.normal(-0.8, 1.0), rng.normal(0, 1.3)
     gap, reach, dense = rng.normal(0, 1.5), rng.uniform(0.88, 1.12), rng.uniform(0.4, 0.95)
-    colour = hair * np.float32(rng.uniform(0.5, 0.95))
+    colour = hair * np.float32(rng.uniform(0.6, 1.0))
     t, steps = np.linspace(0, 1, 5), np.linspace(0, 1, 60)
     mask = np.zeros((TEXELS, TEXELS), np.float32)
     for side, order in ((-1, [21, 20, 19, 18, 17]), (1, [22, 23, 24, 25, 26])):
-        line = p[order].astype(np.float64)
-        line[:, 0] = line[0, 0] + (line[:, 0] - line[0, 0]) * reach + side * gap
+        across, down = p[order].astype(np.float64).T
         bow = lift + np.array([-0.8, 0, 0, 0, 0.4]) - 1.2 * arch * np.sin(np.pi * t)
-        line[:, 1] += bow - tilt * (t - 0.5)
-        ends = np.r_[line[0, 1], line[:, 1], line[-1, 1]]
-        x = np.interp(steps, t, line[:, 0])
-        y = np.interp(steps, t, np.convolve(ends, [0.25, 0.5, 0.25], "valid"))
+        down = np.pad(down + (bow - tilt * (t - 0.5)), 1, mode="edge")
+        x = np.interp(steps, t, across[0] + (across - across[0]) * reach + side * gap)
+        y = np.interp(steps, t, np.convolve(down, [0.25, 0.5, 0.25], "valid"))
         half = thick * np.interp(steps, [0, 0.15, 0.5, 1], [0.7, 1.0, 0.85, 0.2])
-        at = rng.integers(0, 60, count := int(170 * dense))
-        root = y[at] + rng.normal(0, 0.45, count) * half[at]
-        angle = np.where(steps[at] < 0.4, 0.35, -0.1) + rng.normal(0, 0.25, count)
-        length = rng.uniform(2, 4.5, count)
-        tips = [x[at] + side * length * np.cos(angle), root - length * np.sin(angle) * 0.6]
-        hairs = np.array([[x[at], root], tips]).transpose(2, 0, 1)
-        band = np.column_stack([np.r_[x, x[::-1]], np.r_[y - half * 0.6, (y + half * 0.6)[::-1]]])
-        hairs = strokes(hairs) * np.float32(0.8)
-        mask = np.maximum.reduce([mask, hairs, polygon(band, 1.2) * np.float32(0.7 * dense)])
+        at = rng.integers(0, 60, count := int(190 * dense))
+        off = rng.uniform(-1, 1, count)
+        root, start = y[at] + off * half[at], x[at] + rng.uniform(-0.6, 0.6, count)
+        # Hairs rise steeply at the inner end, lie flat further out, and close in from both edges.
+        rise = np.interp(steps[at], [0, 0.15, 0.45, 1], [1.25, 0.8, 0.3, -0.25])
+        angle = rise + 0.35 * off + rng.normal(0, 0.2, count)
+        length = rng.uniform(2, 5, count) * np.interp(steps[at], [0, 0.3, 1], [0.8, 1, 0.7])
+        tips = [start + side * length * np.cos(angle), root - length * np.sin(angle) * 0.7]
+        hairs = strokes(np.array([[start, root], tips]).transpose(2, 0, 1), 2, fine=4)
+        band = np.column_stack([np.r_[x, x[::-1]], np.r_[y - half * 0.5, (y + half * 0.5)[::-1]]])
+        soft = fill(band, 1.8) * np.float32(0.45 * dense)
+        mask = np.maximum(mask, 1 - (1 - soft) * (1 - 0.7 * hairs))
     _cover(image, mask, colour)
     return mask
 
@@ -178,20 +202,21 @@ def paint_eyes(image: np.ndarray, seed: int, character: Character) -> tuple[np.n
     """Paint lashes and eye shadow; return the iris albedo (3,) and radius in eyeball radii."""
     rng, p = stream(seed, "faces/eyes"), load_head().landmark_uv
     lash = rng.uniform(0.2, 0.6) if character.heavy else rng.uniform(0.35, 0.95)
-    upper = strokes([p[[36, 37, 38, 39]], p[[42, 43, 44, 45]]], 2, 0.7) * np.float32(lash)
+    lids = [p[36:40], p[42:46]]
+    upper = strokes(lids, 2, 0.6) * np.float32(0.6 + 0.4 * lash)
     lower = strokes([p[[39, 40, 41, 36]], p[[45, 46, 47, 42]]], 1, 0.6) * np.float32(0.4 * lash)
     _tint(image, np.minimum(upper + lower, 1), (-0.85, -0.85, -0.85))
-    crease = strokes([p[[36, 37, 38, 39]] - [0, 4], p[[42, 43, 44, 45]] - [0, 4]], 1, 0.8)
+    crease = strokes([lid - [0, 4] for lid in lids], 1, 0.8)
     _tint(image, crease * np.float32(rng.uniform(0, 0.6)), (-0.5, -0.6, -0.6))
     if not character.heavy and rng.random() < 0.25:
-        lids = [polygon(np.r_[p[k : k + 4] - [0, 5], p[k + 3 : k - 1 : -1]], 2) for k in (36, 42)]
-        _tint(image, np.minimum(sum(lids), 1), -rng.uniform(0.1, 0.5) * rng.uniform(0.8, 1.2, 3))
+        shadow = [fill(np.r_[lid - [0, 5], lid[::-1]], 2) for lid in lids]
+        _tint(image, np.minimum(sum(shadow), 1), -rng.uniform(0.1, 0.5) * rng.uniform(0.8, 1.2, 3))
     dark, light = character.bases[0] + character.bases[1], character.bases[2]
     # Dark brown, brown, hazel, blue, grey.
     odds = np.array([2 + 6 * dark, 2 + dark, 1.2 * light, 1.5 * light, 0.8 * light])
     iris = PALETTES["iris"][rng.choice(len(odds), p=odds / odds.sum())]
-    iris = iris * np.exp(rng.normal(0, 0.12, 3))
-    return iris.astype(np.float32), np.float32(rng.uniform(0.46, 0.53))
+    iris = (iris * np.exp(rng.normal(0, 0.12, 3))).astype(np.float32)
+    return iris, np.float32(rng.uniform(0.46, 0.53))
 
 
 def paint_beard(
@@ -199,25 +224,23 @@ def paint_beard(
 ) -> np.ndarray:
     """Paint a beard, or none, and return its mask."""
     rng = stream(seed, "faces/beard")
-    kind = str(rng.choice(BEARDS, p=[0.4, 0.28, 0.12, 0.1, 0.1])) if character.heavy else "none"
+    kind = str(rng.choice(list(BEARDS), p=list(BEARDS.values()))) if character.heavy else "none"
     if kind == "none":
         return np.zeros((TEXELS, TEXELS), np.float32)
-    p = load_head().landmark_uv
-    off, mouth = np.abs(COLUMNS - TEXELS / 2), abs(p[54, 0] - TEXELS / 2)
-    heights = [p[57, 1] + 3, p[54, 1] + 1, p[33, 1] + 4, p[30, 1] - 6]
-    upper = np.interp(off, [0, 20, 40, 62], heights)
-    jaw = (upper < ROWS) & (p[8, 1] + 14 > ROWS) & (off < 68)
-    moustache = (p[33, 1] + 2.5 < ROWS) & (p[51, 1] + 1 > ROWS) & (off < mouth + 3)
-    sides = (p[51, 1] - 1 < ROWS) & (p[57, 1] + 4 > ROWS) & (np.abs(off - mouth - 2) < 3)
-    chin = (p[57, 1] + 2 < ROWS) & (p[8, 1] + 8 > ROWS) & (off < 15)
+    x, y = load_head().landmark_uv.T
+    mouth = abs(x[54] - TEXELS / 2)
+    upper = np.interp(ASIDE, [0, 20, 40, 62], [y[57] + 3, y[54] + 1, y[33] + 4, y[30] - 6])
+    jaw = (upper < ROWS) & (y[8] + 14 > ROWS) & (ASIDE < 68)
+    moustache = (y[33] + 2.5 < ROWS) & (y[51] + 1 > ROWS) & (mouth + 3 > ASIDE)
+    sides = (y[51] - 1 < ROWS) & (y[57] + 4 > ROWS) & (np.abs(ASIDE - mouth - 2) < 3)
+    chin = (y[57] + 2 < ROWS) & (y[8] + 8 > ROWS) & (ASIDE < 15)
     area, edge, low, high = {
         "stubble": (jaw | moustache, 3.5, 0.12, 0.35),
         "full": (jaw | moustache | sides, 3.5, 0.6, 0.9),
         "goatee": (chin | moustache | sides, 3.5, 0.45, 0.85),
         "moustache": (moustache, 1.6, 0.45, 0.85),
     }[kind]
-    fibre = noise(rng, 128, 2, decay=0.8)
-    strength = np.float32(rng.uniform(low, high))
+    fibre, strength = noise(rng, 128, 2, decay=0.8), np.float32(rng.uniform(low, high))
     mask = soften(area.astype(np.float32), edge) * (1 - lips)
     mask = mask * np.clip(strength * (1 + 0.15 * fibre), 0, 1)
     _cover(image, mask, hair[:, None, None] * (0.85 + 0.08 * fibre))
@@ -249,9 +272,9 @@ def paint_face(seed: int, character: Character) -> Appearance:
 @functools.cache
 def region_map() -> np.ndarray:
     """Return the index in ``PARTS`` of each texel of bare skin; the kernel knows ears by vertex."""
-    p, off = load_head().landmark_uv, np.abs(COLUMNS - TEXELS / 2)
+    p = load_head().landmark_uv
     region = np.full((TEXELS, TEXELS), PARTS.index("skin"), np.uint8)
-    jaw = np.interp(off, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
+    jaw = np.interp(ASIDE, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
     region[jaw < ROWS] = PARTS.index("neck")
     nose = p[[27, 27, 35, 35, 33, 31, 31]]
     nose = nose + [[-5, 0], [5, 0], [3, -3], [2, 3], [0, 2], [-2, 3], [-3, -3]]
@@ -259,5 +282,5 @@ def region_map() -> np.ndarray:
     shapes = {"nose": [nose], "brow": brows, "eye": [p[36:42], p[42:48]], "mouth": [p[48:60]]}
     for name, outlines in shapes.items():
         for outline in outlines:
-            region[polygon(outline) > 0.5] = PARTS.index(name)
+            region[fill(outline) > 0.5] = PARTS.index(name)
     return region

@@ -4,13 +4,10 @@ import cv2
 import numpy as np
 
 from ifr.faces.identity import Identity
+from ifr.faces.paint import PALETTES, TABLES, linear
 from ifr.faces.shading_data import Lights
 from ifr.faces.shot import Camera, Shot
-from ifr.faces.tables import PALETTES, TABLES, linear
 from ifr.landmarks import FACE_SIZE
-
-# Directions in which the visible face looks on average: the exposure is metered on these.
-METER = np.array(TABLES["meter"])
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
@@ -27,8 +24,7 @@ def _room(rng: np.random.Generator, size: int) -> np.ndarray:
     walls = PALETTES["wall"]
     wall = walls[rng.integers(len(walls))] * np.exp(rng.normal(0, 0.25))
     slope = np.linspace(rng.uniform(0.5, 1.3), rng.uniform(0.5, 1.3), size, dtype=np.float32)
-    image = wall * slope[None, :, None] * (1 + 0.06 * _clouds(rng, size, 2))
-    image = image.astype(np.float32)
+    image = (wall * slope[None, :, None] * (1 + 0.06 * _clouds(rng, size, 2))).astype(np.float32)
     for _ in range(rng.integers(0, 5)):
         x, width = rng.uniform(-0.2, 1) * size, rng.uniform(0.08, 0.5) * size
         y, height = rng.uniform(-0.3, 0.8) * size, rng.uniform(0.2, 1.2) * size
@@ -61,15 +57,13 @@ def background(shot: Shot, size: int) -> np.ndarray:
 
 
 def exposure_gain(lights: Lights, identity: Identity, camera: Camera) -> np.ndarray:
-    """Return the gain (3,) of an automatic exposure, from lights and albedo alone.
-
-    So an occluder leaves the rest of the face as it was. Dark skin stays darker than light skin:
-    the gain makes up for part of the albedo only.
-    """
-    cosine = np.clip(METER @ lights.directions.T.astype(np.float64), 0, 1).mean(0)
+    """Return the gain (3,) of an automatic exposure, from lights and albedo, not from occluders."""
+    # It is metered on the directions in which the visible face looks.
+    cosines = np.array(TABLES["meter"]) @ lights.directions.T.astype(np.float64)
+    cosine = np.clip(cosines, 0, 1).mean(0)
     received = lights.ambient.sum(0).mean() * 0.45 + (cosine * lights.intensities.mean(1)).sum()
-    albedo = identity.appearance.skin.mean()
-    gain = (1 / received) ** 0.85 * (0.33 / albedo) ** 0.45 * 0.95
+    # Dark skin stays darker than light skin: the gain makes up for part of the albedo only.
+    gain = (1 / received) ** 0.85 * (0.33 / identity.appearance.skin.mean()) ** 0.38 * 0.95
     return (gain * np.exp(camera.exposure) * np.asarray(camera.tint)).astype(np.float32)
 
 
@@ -93,16 +87,19 @@ def resolve(image: np.ndarray, camera: Camera) -> np.ndarray:
     return image
 
 
-def record(image: np.ndarray, shot: Shot) -> np.ndarray:
-    """Return the uint8 picture: noise of the shot's own stream, quantisation, compression."""
-    camera = shot.camera
-    if camera.noise:
-        grain = shot.stream("noise").standard_normal(image.shape, dtype=np.float32)
-        image = image + grain * np.float32(camera.noise)
-    picture = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
+def grain(shot: Shot, size: int) -> np.ndarray | float:
+    """Return the noise of a shot, (size, size, 3), from its own stream; 0 for none."""
+    if not shot.camera.noise:
+        return 0.0
+    drawn = shot.stream("noise").standard_normal((size, size, 3), dtype=np.float32)
+    return drawn * np.float32(shot.camera.noise)
+
+
+def record(image: np.ndarray, noise: np.ndarray | float, camera: Camera) -> np.ndarray:
+    """Return the uint8 picture: noise, quantisation, compression."""
+    picture = (np.clip(image + noise, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
     if camera.jpeg:
-        # OpenCV takes the channels for blue, green, red.
         quality = [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg]
-        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], quality)
+        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], quality)  # as blue, green, red
         picture = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1].copy()
     return picture

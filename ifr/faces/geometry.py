@@ -23,6 +23,14 @@ class Sheet:
     material: int  # a number of the shading kernel
 
 
+@dataclass(frozen=True, eq=False)
+class Occluder:
+    """Sheets of an occluder and its materials: number -> r, g, b, gloss, sharp, pattern, clear."""
+
+    sheets: list[Sheet]
+    materials: dict[int, tuple[float, ...]]
+
+
 def canonical(points: np.ndarray) -> np.ndarray:
     """Return the canonical texels (u right to the subject's left, v down) of points (N, 3)."""
     angle = np.arctan2(points[:, 0], points[:, 2] - AXIS)
@@ -51,11 +59,10 @@ def grid_sheet(grid: np.ndarray, material: int, uv: np.ndarray | None = None) ->
     """Return a grid of vertices (rows, columns, 3), with texels (rows, columns, 2), as a sheet."""
     vertices = grid.reshape(-1, 3).astype(np.float32)
     texels = np.zeros((len(vertices), 2)) if uv is None else uv.reshape(-1, 2)
-    q = np.arange(len(vertices)).reshape(grid.shape[:2])
+    q = np.arange(len(vertices), dtype=np.int32).reshape(grid.shape[:2])
     lower = np.stack([q[:-1, :-1], q[1:, :-1], q[1:, 1:]], -1).reshape(-1, 3)
     upper = np.stack([q[:-1, :-1], q[1:, 1:], q[:-1, 1:]], -1).reshape(-1, 3)
-    triangles = np.concatenate([lower, upper]).astype(np.int32)
-    return Sheet(vertices, triangles, texels.astype(np.float32), material)
+    return Sheet(vertices, np.concatenate([lower, upper]), texels.astype(np.float32), material)
 
 
 def tube(

@@ -9,19 +9,17 @@ import numpy as np
 from ifr.common.seeding import stream
 from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS, Sheet, grid_sheet
 from ifr.faces.head_model import load_head
-from ifr.faces.identity import STYLES, Identity
-from ifr.faces.paint import noise
+from ifr.faces.identity import COMBED, STYLES, Identity
+from ifr.faces.paint import PALETTES, noise, strokes
 from ifr.faces.shade import BRIM, CURLS, LUMPS, OF_HAIR, OF_HAT, STRANDS
 from ifr.faces.shading_data import Strands
 from ifr.faces.shot import Shot
-from ifr.faces.tables import PALETTES
 
 FAITHFUL = 0.5  # share of the shots in which a person keeps to the usual style
 HATS = 0.12  # share of shots with a hat
 # How far the hair of each style stands off the scalp, decimetres; others lie flat.
-VOLUMES = {"short": (0.05, 0.15), "medium": (0.08, 0.2), "long": (0.07, 0.16)}
-# Degrees from the middle of the face of each column of the canonical map.
-AZIMUTHS = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240
+VOLUMES = dict(short=(0.04, 0.13), medium=(0.07, 0.17), long=(0.06, 0.15), tied=(0.02, 0.05))
+AZIMUTHS = np.abs(np.arange(TEXELS) + 0.5 - TEXELS / 2) / TEXELS * 240  # degrees of each column
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +27,28 @@ class Outfit:
     """Hair, hat and clothing of one shot."""
 
     hat: bool
-    brim: bool
+    brim: str  # "", "visor" or "round"
     curves: np.ndarray  # (3, TEXELS) float32: ends of hair and hat, start of clothing
     colours: np.ndarray  # (3, 3) float32 albedo: hair, hat, clothing
     strands: Strands
     lift: np.ndarray  # (V,) float32: how far hair or hat stands off the scalp
     long: bool
+    framed: bool  # whether hanging hair covers the ears
 
 
 @functools.cache
 def detail() -> np.ndarray:
-    """Return fixed patterns (5, TEXELS, TEXELS): ragged edge, strands, pores, lumps, curls."""
+    """Return fixed patterns (6, TEXELS, TEXELS): edge, strands, pores, lumps, curls, loose hair."""
     rng = stream(0, "faces/detail")
-    strands = _columns(rng, 120, 10) * 0.65 + noise(rng, 64, 2) * 0.35
-    edge = _columns(rng, 128, 16) * 0.75 + _columns(rng, 60, 8) * 0.35
+    strands = 0.5 * _columns(rng, 220, 9) + 0.45 * _columns(rng, 80, 5) + 0.3 * noise(rng, 48, 2)
+    edge = 0.3 * _columns(rng, 200, 24) + 0.55 * _columns(rng, 48, 9) + 0.5 * noise(rng, 44, 2)
     pores = rng.standard_normal((TEXELS, TEXELS), dtype=np.float32)
-    return np.stack([edge, strands, pores, noise(rng, 7, 2), noise(rng, 56, 2)]).clip(-1.8, 1.8)
+    patterns = np.stack([edge, strands, pores, noise(rng, 7, 2), noise(rng, 56, 2)])
+    start, bend = rng.uniform(0, TEXELS, (160, 2)), rng.normal(0, 5, (160, 2))
+    t, long = np.linspace(0, 1, 7), rng.uniform(20, 50, (160, 1))
+    x = start[:, :1] + bend[:, :1] * t + bend[:, 1:] * t**2
+    loose = strokes(np.stack([x, start[:, 1:] + long * t], -1), blur=0.45)
+    return np.stack([*patterns.clip(-1.8, 1.8), 1.5 * loose]).astype(np.float32)
 
 
 def _columns(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
@@ -53,48 +57,75 @@ def _columns(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
     return cv2.resize(values, (TEXELS, TEXELS), interpolation=cv2.INTER_CUBIC)
 
 
-def _hairline(
-    rng: np.random.Generator, identity: Identity, style: str
-) -> tuple[np.ndarray, float, float]:
-    """Draw the lower end of the hair by canonical column, its softness and its raggedness."""
-    heights, habit, heavy = load_head().landmark_uv[:, 1], identity.habit, identity.character.heavy
-    brow, eye = heights[[19, 36]]
-    front = brow - habit.height + rng.normal(0, 2.5)
-    temple, peak, side = habit.temple + rng.normal(0, 2), habit.peak, rng.uniform(4, 12)
-    fringe = style not in ("buzz", "bald") and rng.random() < (0.2 if heavy else 0.35)
-    reach, parting, sweep = rng.uniform(3, 16), rng.normal(0, 18), rng.normal(0, 5)
-    if fringe:
-        front, temple, peak = brow - reach, -abs(temple) * 0.3, 0.3 * peak
+def _natural_line(rng: np.random.Generator, identity: Identity, style: str) -> np.ndarray:
+    """Draw where hair grows: over the forehead, back at the temples, before and behind the ears."""
+    heights, habit = load_head().landmark_uv[:, 1], identity.habit
+    brow, eye, nose, chin = heights[[19, 36, 33, 8]]
+    front, side = brow - habit.height + rng.normal(0, 3), rng.uniform(0, 10)
+    temple, peak = habit.temple + rng.normal(0, 2), habit.peak
     if style == "bald":  # a fringe of short hair round the back at most
-        front, temple = brow - 95, 0
-    knots = [0, 12, 32, 52, 64, 72, 86, 120]
-    ends = [front + 20, eye - 30] if style == "bald" else [front + 6, eye - 6]
-    ends = [front + peak, front, front - temple, *ends, eye + side + 4]
-    ends += [heights[33] - 4, heights[8] - 12]
-    across = (np.arange(TEXELS) + 0.5 - TEXELS / 2 - parting) / 30
-    swept = sweep * np.tanh(across) * np.exp(-((AZIMUTHS / 45) ** 2)) * (1.0 if fringe else 0.4)
-    # Hair grows back from a natural line and thins out there; a fringe ends in cut strands.
-    softness, ragged = rng.uniform(7, 12), rng.uniform(1.5, 3)
-    if fringe:
-        softness, ragged = 0.45 * softness, 1.3 * ragged
-    return np.interp(AZIMUTHS, knots, ends) + swept, softness, ragged
+        front, temple, peak = brow - 95, 0, 0
+    knots = [0, 7, 16, 24, 32, 40, 48, 56, 64, 72, 88, 120]
+    ends = [front + peak, front + 0.4 * peak, front - 0.3 * temple, front - temple]
+    ends += [max(front - temple, brow - 20), brow + 2, eye + 2, eye + side, eye + side]
+    if style == "bald":
+        ends[4:9] = [front, front, brow - 40, eye - 12, eye + 0.4 * side]
+    line = np.interp(AZIMUTHS, knots, [*ends, nose - 8, nose, chin - 12])
+    return np.convolve(np.pad(line, 4, mode="edge"), np.hanning(11)[1:-1] / 5, "valid")
 
 
-def _neckline(rng: np.random.Generator) -> np.ndarray:
-    """Draw the upper end of the clothing."""
-    chin, kind = load_head().landmark_uv[8, 1], rng.random()
-    depth = rng.uniform(24, 34) if kind < 0.7 else rng.uniform(14, 20)
-    opening = rng.uniform(0, 26) * (kind < 0.35)
-    return chin + depth + opening * np.clip(1 - AZIMUTHS / 40, 0, 1)
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """How the hair of a shot falls from its line; all in texels but ``gap`` and the leans."""
+
+    line: np.ndarray  # (TEXELS,)
+    softness: float
+    ragged: float
+    part: float = TEXELS / 2
+    gap: float = 0.0
+    lean: tuple[float, float] = (-0.15, 0.15)
+    overhang: float = 0.0  # how far the hair stands off at its lower end, 0..1
+
+
+def _cut(rng: np.random.Generator, identity: Identity, style: str) -> _Cut:
+    """Draw the lower end of the hair by canonical column, and how it is combed."""
+    natural, brow = _natural_line(rng, identity, style), load_head().landmark_uv[19, 1]
+    combed, habit = COMBED[rng.choice(len(COMBED), p=identity.habit.combed_odds)], identity.habit
+    if rng.random() < 0.7 * FAITHFUL:
+        combed = habit.combed
+    side = habit.side if rng.random() < FAITHFUL else rng.choice([-1, 1])
+    softness, ragged = rng.uniform(6, 11), rng.uniform(1, 2.5)
+    place, sag, reach = rng.uniform(14, 30), rng.uniform(4, 26), rng.uniform(5, 24)
+    arc, sweep, lean = rng.normal(0, 3), rng.normal(0, 4), rng.uniform(0.4, 1.1)
+    if style in ("buzz", "bald", "tied") or combed == "back":
+        slope = (lean - 0.75) * 1.4
+        return _Cut(natural, 1.3 * softness, ragged, lean=(slope - 0.2, slope + 0.2))
+    across = np.arange(TEXELS) + 0.5 - TEXELS / 2
+    if combed == "fringe":
+        line = brow - reach + arc * (across / 35) ** 2 + sweep * across / 35
+        line = line + (natural - line) * np.clip((AZIMUTHS - 26) / 14, 0, 1)
+        slope = 0.08 * sweep
+        return _Cut(line, 0.6 * softness, 1.5 * ragged, lean=(slope, slope), overhang=0.3)
+    # From a parting hair falls over the temples: on both sides of the middle, or on the long side.
+    part = side * place if combed == "side" else 0.15 * place * side
+    off = (across - part) * np.where(combed == "side", -side, 1)
+    off = np.abs(off) if combed == "middle" else off
+    front = brow - habit.height - 3
+    hang = front + sag * np.clip(off / 40, 0, 1.3) ** 1.6 + 4 * np.clip(1 - np.abs(off) / 8, 0, 1)
+    hang = np.where((off > 0) & (AZIMUTHS < 46), hang, 0)
+    short = 0.5 * lean if combed == "side" else lean
+    leans = (lean, -short) if side > 0 else (short, -lean)
+    line, gap = np.maximum(natural, hang), rng.uniform(0, 0.6) * (style != "short")
+    return _Cut(line, 0.8 * softness, ragged, part + TEXELS / 2, gap, leans, 0.15)
 
 
 def _lift(
-    curves: np.ndarray, height: float, hat_height: float, offset: np.ndarray, curl: float
+    curves: np.ndarray, heights: tuple[float, float], cut: _Cut, offset: np.ndarray, curl: float
 ) -> np.ndarray:
-    """Return how far hair or, with ``hat_height`` > 0, a hat stands off each vertex (V,)."""
-    head, columns = load_head(), np.arange(TEXELS) + 0.5
+    """Return how far hair or, where the second height is not 0, a hat stands off a vertex, (V,)."""
+    head, columns, (height, hat_height) = load_head(), np.arange(TEXELS) + 0.5, heights
     u, v = head.uv.T
-    inside = np.clip((np.interp(u, columns, curves[OF_HAIR]) - v) / 16 + 0.2, 0, 1)
+    inside = np.clip((np.interp(u, columns, curves[OF_HAIR]) - v) / 22 + cut.overhang, 0, 1)
     i, j = (head.uv + offset).astype(int).T % TEXELS
     # Hair lies flat above the ears and stands off towards the crown.
     flat = 1 - 0.7 * np.clip((7.45 - head.mean[:, 1]) * 5, 0, 1)
@@ -114,25 +145,36 @@ def sample_outfit(identity: Identity, shot: Shot) -> Outfit:
     # Who is bald stays so, and nobody else turns bald for one picture.
     usual = rng.random() < FAITHFUL or "bald" in (habit.style, other)
     style = habit.style if usual else other
-    line, softness, ragged = _hairline(rng, identity, style)
-    height, shade = rng.uniform(*VOLUMES.get(style, (0.005, 0.02))), rng.normal(0, 0.1)
+    cut = _cut(rng, identity, style)
+    softness, ragged = cut.softness, cut.ragged
+    height, shade = rng.uniform(*VOLUMES.get(style, (0.005, 0.02))), rng.normal(0, 0.15)
     offset, streak = rng.uniform(0, TEXELS, 2), rng.uniform(0.2, 0.4)
     if style == "buzz":  # stubble fades into the skin, and shows more root than strand
-        softness, ragged, shade = 1.3 * softness, 0.5 * ragged, shade - 0.5
+        softness, ragged, shade = 1.4 * softness, 0.4 * ragged, shade - 0.4
     cloth = clothes[clothing.integers(len(clothes))] * clothing.uniform(0.6, 1.2)
-    collar, hat = _neckline(clothing), bool(hats.random() < HATS) and not shot.plain
+    brow, eye, chin = load_head().landmark_uv[[19, 36, 8], 1]
+    neckline = clothing.random()
+    depth = clothing.uniform(*((24, 34) if neckline < 0.7 else (14, 20)))
+    opening = clothing.uniform(0, 26) * (neckline < 0.35)
+    collar = chin + depth + opening * np.clip(1 - AZIMUTHS / 40, 0, 1)
+    hat = bool(hats.random() < HATS) and not shot.plain
     hat_colour = clothes[hats.integers(len(clothes))] * hats.uniform(0.5, 1.1)
-    brow, eye = load_head().landmark_uv[[19, 36], 1]
     front, back = brow - hats.uniform(8, 20), eye + hats.uniform(-6, 8)
     hatline = np.interp(AZIMUTHS, [0, 20, 70, 120], [front, front + 1, back, back + 8])
-    hat_height, brim = hats.uniform(0.08, 0.13), bool(hats.random() < 0.4)
+    hat_height, brim = hats.uniform(0.08, 0.13), "visor" if hats.random() < 0.45 else ""
+    brim = "round" if brim and shot.stream("brim").random() < 0.4 else brim
     density = {"bald": 0.0 if hats.random() < 0.5 else 0.3, "buzz": 0.72}.get(style, 1.0)
-    strands = (np.float32(x) for x in (softness, density, ragged, streak, curl, *offset))
-    curves = np.stack([line, hatline, collar])
+    loose = shot.stream("loose-hair").uniform(-0.4, 0.9) if style not in ("buzz", "bald") else 0.0
+    # Strands that hang straight down would look like drops.
+    loose *= min(1, abs(cut.lean[0] + cut.lean[1]) + cut.gap)
+    combed = max(loose, 0.0), cut.part, cut.gap, *cut.lean, *offset
+    strands = map(np.float32, (softness, density, ragged, streak, curl, *combed))
+    curves = np.stack([cut.line, hatline, collar])
     colours = np.stack([identity.appearance.hair * np.exp(shade), hat_colour, cloth])
     worn = curves.astype(np.float32), colours.astype(np.float32), Strands(*strands)
-    lift = _lift(curves, height, hat_height * hat, offset, curl)
-    return Outfit(hat, brim, *worn, lift, long=style in ("medium", "long"))
+    lift = _lift(curves, (height, hat_height * hat), cut, offset, curl)
+    long = style in ("medium", "long")
+    return Outfit(hat, brim, *worn, lift, long, framed=long and cut.gap > 0)
 
 
 def hanging_hair(identity: Identity, shot: Shot, vertices: np.ndarray) -> Sheet:
@@ -159,15 +201,14 @@ def hanging_hair(identity: Identity, shot: Shot, vertices: np.ndarray) -> Sheet:
 
 def _outline(vertices: np.ndarray, angles: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Return the widest radius (angles, heights) of the upper head at or above each height."""
-    head = load_head()
-    upper = vertices[head.skin & (head.mean[:, 1] > 6.85)]
+    upper = vertices[load_head().skin & (load_head().mean[:, 1] > 6.85)]
     sector = np.arctan2(upper[:, 0], upper[:, 2] - AXIS) % (2 * np.pi)
     column = np.round((sector - angles[0]) / (angles[1] - angles[0])).astype(int)
     row = np.searchsorted(-heights, -upper[:, 1])
     radius = np.full((len(angles), len(heights)), 0.55)
     inside = (column >= 0) & (column < len(angles)) & (row < len(heights))
-    reach = np.hypot(upper[:, 0], upper[:, 2] - AXIS)
-    np.maximum.at(radius, (column[inside], row[inside]), reach[inside])
+    reach = np.hypot(upper[inside, 0], upper[inside, 2] - AXIS)
+    np.maximum.at(radius, (column[inside], row[inside]), reach)
     radius = np.maximum.accumulate(radius, axis=1)
     for _ in range(3):
         padded = np.pad(radius, ((1, 1), (0, 0)), mode="edge")
@@ -175,16 +216,21 @@ def _outline(vertices: np.ndarray, angles: np.ndarray, heights: np.ndarray) -> n
     return radius
 
 
-def hat_brim(vertices: np.ndarray, hatline: np.ndarray) -> Sheet:
-    """Return the brim of a cap whose lower end is ``hatline``; ``vertices`` have the hat on."""
-    maps = np.stack(load_head().surface_map(vertices))
-    scale = maps.shape[1] / TEXELS
-    angles, out = np.radians(np.linspace(-50, 50, 15)), np.linspace(0, 1, 5)[:, None]
-    columns = (angles / HALF_ANGLE * 0.5 + 0.5) * TEXELS
-    rows = (hatline[columns.astype(int)] * scale).astype(int) - 1
-    inner, level = maps[:, rows, (columns * scale).astype(int)]
-    depth = 0.55 * np.sqrt(np.clip(1 - (angles / angles[-1]) ** 2, 0, 1))
-    x = inner * np.sin(angles) + 0 * out
-    z = AXIS + inner * np.cos(angles) + out * depth - 0.03
-    y = level + out * (-0.12 - 0.1 * (angles / angles[-1]) ** 2) - 0.05 * out**2
+def hat_brim(outfit: Outfit, vertices: np.ndarray) -> Sheet:
+    """Return the visor of a cap or the brim all round a hat; ``vertices`` have the hat on."""
+    maps, visor = np.stack(load_head().surface_map(vertices)), outfit.brim == "visor"
+    angles = np.radians(np.linspace(-62, 62, 25) if visor else np.linspace(-116, 116, 41))
+    out, aside = np.linspace(0, 1, 5)[:, None], angles / angles[-1]
+    columns, scale = (angles / HALF_ANGLE * 0.5 + 0.5) * TEXELS, maps.shape[1] / TEXELS
+    rows = (outfit.curves[OF_HAT][columns.astype(int)] * scale).astype(int) - 1
+    rim = np.pad(maps[:, rows, (columns * scale).astype(int)], ((0, 0), (2, 2)), mode="edge")
+    weights = np.hanning(7)[1:-1] / np.hanning(7).sum()
+    inner, level = (np.convolve(values, weights, "valid") for values in rim)
+    # A visor stands out in front and bends down at its sides until it meets the hat.
+    depth = 0.55 * (1 - aside**2) ** 0.7 if visor else 0.3 + 0 * angles
+    reach = inner - 0.03 + out * depth
+    y = level - out * depth * (0.15 + 0.5 * aside**2 if visor else 0.45) - 0.03 * out**2
+    x, z = reach * np.sin(angles), AXIS + reach * np.cos(angles)
+    if visor:  # its rim runs straight ahead, not outwards
+        x, z = inner * np.sin(angles) + 0 * out, AXIS + inner * np.cos(angles) - 0.03 + out * depth
     return grid_sheet(np.stack([x, y, z], -1), BRIM)

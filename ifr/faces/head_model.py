@@ -8,13 +8,11 @@ import numpy as np
 from ifr.common.paths import ASSETS
 from ifr.faces.geometry import AXIS, TEXELS, canonical
 from ifr.faces.raster import rasterise, z_buffer
-from ifr.faces.shade import LEFT_EYE, RIGHT_EYE, SKIN
+from ifr.faces.shade import LEFT_EYE, LOWER_TEETH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH
 
 # Ends of target names that pull in opposite directions of one trait.
-SIGNS = {
-    **dict.fromkeys(("incr", "up", "in", "forward", "convex", "compress"), 1),
-    **dict.fromkeys(("decr", "down", "out", "backward", "concave", "uncompress"), -1),
-}
+SIGNS = dict.fromkeys(("incr", "up", "in", "forward", "convex", "compress"), 1)
+SIGNS |= dict.fromkeys(("decr", "down", "out", "backward", "concave", "uncompress"), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +31,13 @@ class Head:
     uv: np.ndarray  # (V, 2) float32, canonical texels of the mean head
     local: np.ndarray  # (V, 2) float32, place on the eyeball in radii; on ears 0..1 outwards, 0
     skin: np.ndarray  # (V,) bool, vertices of the skin
+    eyeballs: list[np.ndarray]  # the vertices of the left and of the right one
     landmark_corners: np.ndarray  # (68, 3) int64
     landmark_weights: np.ndarray  # (68, 3) float32
 
     def landmarks(self, vertices: np.ndarray) -> np.ndarray:
         """Return the 68 points (68, C) of per-vertex values (V, C)."""
-        corners = vertices[self.landmark_corners]
-        return (corners * self.landmark_weights[..., None]).sum(1)
+        return (vertices[self.landmark_corners] * self.landmark_weights[..., None]).sum(1)
 
     @functools.cached_property
     def landmark_uv(self) -> np.ndarray:
@@ -79,37 +77,43 @@ def _traits(labels: list[str]) -> dict[str, list[tuple[int, int, str]]]:
     return traits
 
 
-def _eye_positions(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return x and y on each eyeball relative to its centre, in radii."""
-    local = np.zeros((len(mean), 2), np.float32)
-    for eye in (LEFT_EYE, RIGHT_EYE):
-        ball = np.unique(triangles[part == eye])
-        low, high = mean[ball].min(0), mean[ball].max(0)
-        local[ball] = ((mean[ball] - (low + high) / 2) / ((high[1] - low[1]) / 2))[:, :2]
-    return local
-
-
 @functools.cache
 def load_head() -> Head:
     """Return the packaged head model, read once per process."""
     with np.load(ASSETS / "head.npz") as file:
         data = {name: file[name] for name in file.files}
+    mean, part, basis, scale = (data[name] for name in ("mean", "part", "basis", "scale"))
     labels, triangles = data["labels"].tolist(), data["triangles"].astype(np.int32)
     index, units = {label: k for k, label in enumerate(labels)}, {}
     for label, k in index.items():
         if label.startswith("expression/"):
-            moved = np.flatnonzero(data["basis"][k].any(1))
-            offsets = data["basis"][k][moved] * data["scale"][k]
-            units[label.partition("/")[2]] = (moved, offsets.astype(np.float32))
-    local = _eye_positions(data["mean"], triangles, data["part"])
+            moved = np.flatnonzero(basis[k].any(1))
+            units[label.partition("/")[2]] = moved, (basis[k][moved] * scale[k]).astype(np.float32)
+    of_part = [np.unique(triangles[part == k]) for k in range(TONGUE + 1)]
+    local, eyeballs = np.zeros((len(mean), 2), np.float32), of_part[LEFT_EYE : RIGHT_EYE + 1]
+    for ball in eyeballs:
+        low, high = mean[ball].min(0), mean[ball].max(0)
+        local[ball] = ((mean[ball] - (low + high) / 2) / ((high[1] - low[1]) / 2))[:, :2]
     # How far out on an ear a vertex lies is told by what moves when the ears stand out.
     wings = [index[f"ears/{side}-ear-wing-incr"] for side in "lr"]
-    moved = np.abs(data["basis"][wings, :, 0].astype(np.float32)).sum(0)
-    local[:, 0] += moved / moved.max()
-    mean, part, basis, scale = (data[name] for name in ("mean", "part", "basis", "scale"))
+    outwards = np.abs(basis[wings, :, 0].astype(np.float32)).sum(0)
+    local[:, 0] += outwards / outwards.max()
     occlusion, skin = data["occlusion"].astype(np.float32) / 255, np.zeros(len(mean), bool)
-    skin[triangles[part == SKIN]] = True
+    skin[of_part[SKIN]] = True
+    # The share of the sky was measured with the mouth closed; ears are deeper than it says.
+    x, y, z = mean.T
+    within = (occlusion < 0.08) & (np.abs(x) < 0.4) & (y > 6.4) & (y < 6.94) & (z < 1.42)
+    bag, teeth = within & skin, within & ~skin
+    occlusion[bag] = 0.04 + 0.22 * np.clip((z[bag] - 0.9) / 0.5, 0, 1)
+    occlusion[teeth] = 0.08 + 0.8 * np.clip((z[teeth] - 0.95) / 0.4, 0, 1) ** 2
+    occlusion[teeth] *= np.clip(1.3 - (x[teeth] / 0.2) ** 2, 0.1, 1)
+    occlusion[skin & (local[:, 0] > 0.1)] **= 2.2
+    # Closed lips must cover the teeth, and the tongue lie behind them.
+    for row in of_part[UPPER_TEETH : LOWER_TEETH + 1]:
+        mean[row, 0] *= np.float32(0.86)
+        mean[row, 2] -= np.float32(0.025)
+    mean[of_part[TONGUE]] -= np.array([0, 0.06, 0.07], np.float32)
     names = (index, units, _traits(labels))
     marks = data["landmark_corners"].astype(np.int64), data["landmark_weights"]
     arrays = (mean, triangles, part, occlusion, basis, scale)
-    return Head(*arrays, *names, canonical(mean), local, skin, *marks)
+    return Head(*arrays, *names, canonical(mean), local, skin, eyeballs, *marks)

@@ -1,6 +1,6 @@
 """Who a face is: shape and painted appearance, a pure function of one seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,14 +11,18 @@ from ifr.faces.head_model import load_head
 from ifr.faces.paint import single_threaded
 from ifr.faces.raster import blend
 
-# Standard deviation of every shape trait: 0.27 looks human, 0.42 gives caricatures.
-SHAPE_SD = 0.27
+SHAPE_SD = 0.27  # standard deviation of shape traits: 0.27 looks human, 0.42 is a caricature
 # Outlines of the head exclude one another more than the other traits do.
 OUTLINES = ("diamond", "oval", "rectangular", "round", "square", "triangular", "invertedtriangular")
 # Traits that shift a feature against the face are kept smaller, and ears are mostly hidden.
 REDUCED = ("mouth/mouth-trans", "nose/nose-trans", "eyes/eye-trans", "ears")
+# Jaws differ more than the rest, and few heads are as good as boxes.
+WIDENED, BOXES = "chin/", ("rectangular", "square")
+NARROWED = ("chin/chin-width", "chin/chin-bones")
+EXCHANGED = {"nose": "nose/", "mouth": "mouth/", "eyes": "eyes/", "brows": "eyebrows/"}
 
-STYLES = ("short", "medium", "long", "buzz", "bald")
+STYLES = ("short", "medium", "long", "buzz", "bald", "tied")
+COMBED = ("back", "side", "middle", "fringe")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Habit:
     peak: float  # how far it comes down in the middle
     length: float  # 0..1 of hanging hair
     curl: float  # 0 straight .. 1 curly
+    combed: str
+    combed_odds: tuple[float, ...]
+    side: int  # -1 or 1, of the parting
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +46,9 @@ class Identity:
     """A person; ``character`` names directions of the shape space, claiming nothing of people."""
 
     seed: int
+    weights: np.ndarray  # (K,) float32, of the shape vectors
     vertices: np.ndarray  # (V, 3) float32, the neutral head
+    frame: np.ndarray  # (V, 3) the head whose landmarks place the picture: as a rule vertices
     appearance: Appearance
     character: Character
     habit: Habit
@@ -47,14 +56,19 @@ class Identity:
 
 def draw_habit(seed: int, character: Character) -> Habit:
     """Draw the usual hair."""
-    rng = stream(seed, "faces/hair-habit")
-    odds = (0.56, 0.14, 0.04, 0.2, 0.06) if character.heavy else (0.14, 0.33, 0.5, 0.03, 0.0)
+    rng, heavy, age = stream(seed, "faces/hair-habit"), character.heavy, character.age
+    odds = (0.56, 0.13, 0.03, 0.2, 0.06, 0.02) if heavy else (0.14, 0.3, 0.34, 0.03, 0.0, 0.19)
     style = STYLES[rng.choice(len(STYLES), p=odds)]
-    height = rng.uniform(25, 36) + 8 * character.age * character.heavy
-    temple = rng.uniform(-2, 8) * (1 if character.heavy else 0.5)
+    height, temple = rng.uniform(27, 38) + 8 * age * heavy, rng.uniform(0, 9) * (0.5 + 0.5 * heavy)
     peak, length = rng.normal(0, 2.5), rng.uniform(0, 1)
     curl = rng.uniform(0.4, 1) if rng.random() < 0.3 else 0.0
-    return Habit(style, odds, height, temple, peak, length, curl)
+    combing = stream(seed, "faces/hair-combed")
+    combed_odds = (0.32, 0.38, 0.08, 0.22) if heavy else (0.2, 0.32, 0.26, 0.22)
+    combed = COMBED[combing.choice(len(COMBED), p=combed_odds)]
+    # Hair goes back with age, most of all at the temples.
+    bare = combing.uniform(0, 30) * max(age - 0.2, 0) * heavy
+    grown = height + 0.5 * bare, temple + bare, peak, length, curl
+    return Habit(style, odds, *grown, combed, combed_odds, side=int(combing.choice([-1, 1])))
 
 
 def draw_character(seed: int) -> Character:
@@ -80,8 +94,10 @@ def shape_weights(seed: int, character: Character) -> np.ndarray:
         asymmetry = {"": 0.0, "l": rng.normal(0, 0.06), "r": rng.normal(0, 0.06)}
         if trait.startswith(REDUCED):
             amount *= 0.5
-        if trait.startswith("head/") and trait.rpartition("-")[2] in OUTLINES:
-            amount = max(amount, 0) * 0.7
+        if trait.startswith(WIDENED):
+            amount *= 0.7 if amount > 0 and trait in NARROWED else 1.5
+        if trait.startswith("head/") and (outline := trait.rpartition("-")[2]) in OUTLINES:
+            amount = max(amount, 0) * (0.3 if outline in BOXES else 0.85)
         for k, sign, side in vectors:
             weights[k] = max((amount + asymmetry[side]) * sign, 0)
     return weights
@@ -90,11 +106,38 @@ def shape_weights(seed: int, character: Character) -> np.ndarray:
 @single_threaded()
 def build_identity(seed: int) -> Identity:
     """Return the person of a seed >= 0; a seed gives the same person on every machine."""
-    seed, head = check_seed(seed, "seed"), load_head()
-    character, vertices = draw_character(seed), head.mean.copy()
-    blend(vertices, head.basis, head.scale, shape_weights(seed, character))
+    character = draw_character(seed := check_seed(seed, "seed"))
+    weights = shape_weights(seed, character)
+    vertices = _neutral_head(seed, weights)
     appearance, habit = paint_face(seed, character), draw_habit(seed, character)
-    return Identity(seed, vertices, appearance, character, habit)
+    return Identity(seed, weights, vertices, vertices, appearance, character, habit)
+
+
+def _neutral_head(seed: int, weights: np.ndarray) -> np.ndarray:
+    """Return the head (V, 3) of shape weights (K,): lids at ease, lips closed."""
+    head, ease = load_head(), stream(seed, "faces/lids").uniform(0, 0.09)
+    vertices = head.mean.copy()
+    blend(vertices, head.basis, head.scale, weights)
+    for side in ("Left", "Right"):
+        moved, offsets = head.units[f"eyeBlink{side}"]
+        vertices[moved] += np.float32(ease) * offsets
+    # Mouth shapes leave the lips apart by up to 0.03 decimetres; the jaw takes them together.
+    lips = head.landmarks(vertices)[[62, 66], 1]
+    moved, offsets = head.units["jawOpen"]
+    vertices[moved] -= offsets * np.float32(np.clip(lips[0] - lips[1] - 0.001, 0, 0.05) / 0.345)
+    return vertices
+
+
+def exchange_part(identity: Identity, other: Identity, part: str) -> Identity:
+    """Return a person with the shape of a part (of ``EXCHANGED``) of another, aligned as before."""
+    if part not in EXCHANGED:
+        raise UserError(f"part must be one of {', '.join(EXCHANGED)}, got {part!r}")
+    weights = identity.weights.copy()
+    for trait, vectors in load_head().traits.items():
+        if trait.startswith(EXCHANGED[part]):
+            rows = [k for k, *_ in vectors]
+            weights[rows] = other.weights[rows]
+    return replace(identity, weights=weights, vertices=_neutral_head(identity.seed, weights))
 
 
 def check_seed(value: int, name: str) -> int:

@@ -1,18 +1,30 @@
-"""Small painting tools for the canonical texture and for backgrounds."""
+"""Tables and colours of ``assets/faces.json``, and small tools to paint textures with."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ifr.common.paths import ASSETS
 from ifr.faces.geometry import TEXELS
 
+TABLES: dict[str, Any] = json.loads((ASSETS / "faces.json").read_text(encoding="utf-8"))
 COLUMNS = np.arange(TEXELS, dtype=np.float32)[None] + 0.5
+ASIDE = np.abs(COLUMNS - TEXELS / 2)  # of the middle of the face
 ROWS = np.arange(TEXELS, dtype=np.float32)[:, None] + 0.5
-# Polygon corners are handed to OpenCV in 1/8 pixel.
-SHIFT = 3
+SHIFT = 3  # polygon corners are handed to OpenCV in 1/8 pixel
+
+
+def linear(colour: ArrayLike) -> np.ndarray:
+    """Return linear light (float32) of display values 0..1."""
+    return (np.asarray(colour, np.float64) ** 2.2).astype(np.float32)
+
+
+PALETTES = {name: linear(colours) for name, colours in TABLES["palettes"].items()}  # (N, 3)
 
 
 @contextmanager
@@ -61,15 +73,20 @@ def soften(image: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image
 
 
-def polygon(points: ArrayLike, blur: float = 0.0) -> np.ndarray:
+def fill(points: ArrayLike, blur: float = 0.0) -> np.ndarray:
     """Return a filled polygon (TEXELS, TEXELS), 0..1."""
     canvas = np.zeros((TEXELS, TEXELS), np.uint8)
     cv2.fillPoly(canvas, [_corners(points)], 255, cv2.LINE_AA, SHIFT)
     return soften(canvas, blur).astype(np.float32) / np.float32(255)
 
 
-def strokes(lines: Iterable[ArrayLike], width: int = 1, blur: float = 0.0) -> np.ndarray:
-    """Return anti-aliased polylines (TEXELS, TEXELS), 0..1."""
-    canvas = np.zeros((TEXELS, TEXELS), np.uint8)
-    cv2.polylines(canvas, [_corners(line) for line in lines], False, 255, width, cv2.LINE_AA, SHIFT)
+def strokes(
+    lines: Iterable[ArrayLike], width: int = 1, blur: float = 0.0, fine: int = 1
+) -> np.ndarray:
+    """Return anti-aliased polylines (TEXELS, TEXELS), 0..1, ``width`` / ``fine`` texels wide."""
+    canvas: np.ndarray = np.zeros((fine * TEXELS,) * 2, np.uint8)
+    corners = [_corners(np.multiply(line, fine)) for line in lines]
+    cv2.polylines(canvas, corners, False, 255, width, cv2.LINE_AA, SHIFT)
+    if fine > 1:
+        canvas = np.asarray(cv2.resize(canvas, (TEXELS, TEXELS), interpolation=cv2.INTER_AREA))
     return soften(canvas, blur).astype(np.float32) / np.float32(255)

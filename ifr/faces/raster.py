@@ -1,11 +1,53 @@
-"""Compiled kernels on triangle meshes: z-buffer, vertex normals, blends of shape vectors."""
+"""Compiled kernels on triangle meshes, and what all kernels share: options, algebra on triples.
 
+Everything is single-threaded float32 without fast-math, so that the bytes do not depend on the
+process or on the number of cores. Numba's cache looks at the file of a kernel alone: a constant
+that a kernel compiles in stands in the kernel's own file.
+"""
+
+from collections.abc import Callable
 from math import ceil, floor, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numba
 import numpy as np
 
-from ifr.faces.kernels import compiled, minus, row
+Kernel = TypeVar("Kernel", bound=Callable)
+njit: Any = numba.njit
+Scalar = Any  # inside a kernel: a float32 or an index
+Triple = tuple[Scalar, Scalar, Scalar]
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile ``function`` with Numba, on disk where a cache folder is writable, else in memory."""
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # neither the package folder nor the user's cache folder can be written
+        return njit(**OPTIONS)(function)
+
+
+def inlined(function: Kernel) -> Kernel:
+    """Paste ``function`` into the kernels that call it: passing arrays costs reference counts."""
+    return njit(inline="always", **OPTIONS)(function)
+
+
+@inlined
+def row(values: np.ndarray, i: Scalar) -> Triple:
+    """Return the first three columns of a row."""
+    return values[i, 0], values[i, 1], values[i, 2]
+
+
+@inlined
+def dot(a: Triple, b: Triple) -> Scalar:
+    """Return the scalar product."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@inlined
+def minus(a: Triple, b: Triple) -> Triple:
+    """Return ``a - b``."""
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
 class ZBuffer(NamedTuple):
@@ -56,11 +98,8 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 def rasterise(
     points: np.ndarray, triangles: np.ndarray, buffer: ZBuffer, first: int, closed: int
 ) -> None:
-    """Draw triangles into a z-buffer; pixel (i, j) is sampled at its centre (j + 0.5, i + 0.5).
-
-    ``points`` (V, 3) are x, y (down) in pixels, and depth. Triangles before ``first`` are left
-    out; those before ``closed`` have a hidden inside, so their backs are skipped.
-    """
+    """Draw triangles from ``first`` on, of points in pixels and depth (V, 3), into a z-buffer."""
+    # Pixel (i, j) is sampled at (j + 0.5, i + 0.5); before ``closed`` the backs are never seen.
     depth, face, bary = buffer
     height, width = depth.shape
     half, one = np.float32(0.5), np.float32(1)

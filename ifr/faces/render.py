@@ -11,19 +11,18 @@ from ifr.faces.appearance import region_map
 from ifr.faces.geometry import rotate
 from ifr.faces.hair import Outfit, detail, sample_outfit
 from ifr.faces.identity import Identity
-from ifr.faces.paint import single_threaded
-from ifr.faces.raster import ZBuffer, rasterise, z_buffer
+from ifr.faces.paint import TABLES, single_threaded
+from ifr.faces.raster import rasterise, z_buffer
 from ifr.faces.scene import SUPERSAMPLING, Scene, build_scene
-from ifr.faces.shade import BRIM, GLOSS, LEFT_EYE, MATERIALS, OF_HAT, TONGUE, shade
-from ifr.faces.shading_data import Lights, Look, Maps, ShadowMaps, Stage, Target
+from ifr.faces.shade import BRIM, CLEAR, GLOSS, LEFT_EYE, MATERIALS, OF_HAT, TONGUE, shade
+from ifr.faces.shading_data import Lights, Look, Maps, Stage, Target
 from ifr.faces.shot import Shot
-from ifr.faces.tables import TABLES
 from ifr.landmarks import FACE_SIZE
 
-SHADOW_SIZE = 160
+SHADOW_SIZE = 128
 SHADOW_REACH = 3.4  # decimetres that the shadow map is wide
-# An occluder or its shadow counts where it makes up this share of a pixel, after the lens.
-PRESENT = 0.02
+PRESENT = 0.02  # share of a pixel, after the lens, from which an occluder or its shadow counts
+Passes = list[tuple[np.ndarray, np.ndarray]]  # light and cover of each, (size, size, 3) and (.., 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +40,11 @@ class Render:
     shadow_mask: np.ndarray  # (size, size) bool, where only its shadow does
     parts: np.ndarray  # (size, size) uint8, index into PARTS
     depth: np.ndarray  # (size, size) float32, decimetres in front of the head's centre; NaN outside
-    canonical: np.ndarray  # (size, size, 2) float32 u, v in 0..1 on the skin; NaN elsewhere
+    canonical: np.ndarray | None  # (size, size, 2) float32 u, v in 0..1 on bare skin, else NaN
 
 
-def _shadow_maps(lights: Lights, scene: Scene) -> ShadowMaps:
-    """Return the depths that the key light sees along its direction."""
+def _shadow_maps(lights: Lights, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how the key light looks at the scene, and depths of head and occluder seen by it."""
     key, to_light = lights.directions[0], np.zeros((3, 4), np.float32)
     right = np.cross([0, 1, 0], key)
     right = right / np.linalg.norm(right)
@@ -57,40 +56,42 @@ def _shadow_maps(lights: Lights, scene: Scene) -> ShadowMaps:
         seen = np.ascontiguousarray(rotate(scene.mesh.position, to_light[:, :3]) + to_light[:, 3])
         triangles, first = scene.mesh.triangles, scene.first_occluder
         rasterise(seen, triangles[:first], head, 0, scene.closed)
-        rasterise(seen, triangles, occluder, first, 0)
-    return ShadowMaps(to_light, head.depth, occluder.depth)
+        rasterise(seen, triangles[: scene.first_thin], occluder, first, 0)
+    return to_light, head.depth, occluder.depth
 
 
 def _stage(identity: Identity, shot: Shot, outfit: Outfit, scene: Scene) -> Stage:
     """Return all that the kernel shades a shot by."""
-    face = identity.appearance
+    face, key = identity.appearance, shot.lights.directions[0]
     maps = Maps(face.texture, region_map(), detail(), outfit.curves)
-    eyes = (face.iris, face.iris_radius, shot.gaze)
+    # An eye mirrors the light where its normal halves the angle; lids hide the rest.
+    half = key[:2] / np.linalg.norm(key + np.array([0, 0, 1], np.float32))
+    catch = np.append(np.clip(half, [-0.24, -0.1], [0.24, 0.1]), 0.13).astype(np.float32)
+    eyes = (face.iris, face.iris_radius, scene.eyes, catch)
     look = Look(outfit.colours, outfit.strands, outfit.hat, *eyes)
-    table = np.zeros((MATERIALS, 6), np.float32)
-    table[LEFT_EYE : TONGUE + 1] = list(TABLES["materials"].values())
+    table = np.zeros((MATERIALS, CLEAR + 1), np.float32)
+    table[LEFT_EYE : TONGUE + 1, :CLEAR] = list(TABLES["materials"].values())
     for number, values in scene.materials.items():
-        table[number] = values
+        table[number, : len(values)] = values
     table[BRIM, :GLOSS] = outfit.colours[OF_HAT]
-    return Stage(scene.mesh, maps, look, shot.lights, _shadow_maps(shot.lights, scene), table)
+    return Stage(scene.mesh, maps, look, shot.lights, *_shadow_maps(shot.lights, scene), table)
 
 
-def _shade_passes(scene: Scene, stage: Stage, size: int) -> list[Target]:
-    """Return the shaded clean pass and, with an occluder, the occluded one, supersampled."""
-    n = size * SUPERSAMPLING
+def _shade_passes(scene: Scene, stage: Stage, size: int, mapped: bool) -> tuple[Target, Passes]:
+    """Return what was shaded last, supersampled, and light and cover of each pass, clean first."""
+    n, passes, side = size * SUPERSAMPLING, [], size * SUPERSAMPLING * mapped
     light, label = np.zeros((n, n, 3), np.float32), np.zeros((n, n), np.uint8)
-    shadow, canonical = np.zeros((n, n), np.float32), np.full((n, n, 2), np.nan, np.float32)
-    clean = Target(z_buffer(n), light, label, shadow, canonical)
+    shadow, canonical = np.zeros((n, n), np.float32), np.full((side, side, 2), np.nan, np.float32)
+    target = Target(z_buffer(n), light, label, shadow, canonical)
     first, triangles = scene.first_occluder, scene.mesh.triangles
-    rasterise(scene.screen, triangles[:first], clean.buffer, 0, scene.closed)
-    shade(clean, stage, -1)
-    if first == len(triangles):
-        return [clean]
-    buffer = ZBuffer(*(image.copy() for image in clean.buffer))
-    occluded = Target(buffer, *(image.copy() for image in clean[1:]))
-    rasterise(scene.screen, triangles, buffer, first, 0)
-    shade(occluded, stage, first)
-    return [clean, occluded]
+    # With an occluder, a second pass draws it into the same images.
+    for start, end, shown in ((0, first, -1), (first, len(triangles), first)):
+        if start < end:
+            rasterise(scene.screen, triangles[:end], target.buffer, start, scene.closed)
+            shade(target, stage, shown)
+            covered = _shrink((target.buffer.face >= 0).astype(np.float32), size)
+            passes.append((_shrink(light, size), covered[..., None]))
+    return target, passes
 
 
 def _visibility(scene: Scene, target: Target, shot: Shot, size: int) -> np.ndarray:
@@ -109,45 +110,46 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _photograph(
-    identity: Identity, shot: Shot, passes: list[Target], scene: Scene, size: int
+    identity: Identity, shot: Shot, scene: Scene, target: Target, passes: Passes
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the picture, the occluder's mask and its shadow's mask.
-
-    With an occluder the picture is taken with and without it. Outside it and its shadow, as the
-    lens spreads them, the clean picture stands: compression carries the occluder no further.
-    """
-    camera, behind, pictures = shot.camera, film.background(shot, size), []
+    """Return the picture, the occluder's mask and its shadow's mask."""
+    camera, size = shot.camera, len(passes[0][0])
+    behind, grain, pictures = film.background(shot, size), film.grain(shot, size), []
     gain = film.exposure_gain(shot.lights, identity, camera)
-    for target in passes:
-        covered = _shrink((target.buffer.face >= 0).astype(np.float32), size)[..., None]
-        light = _shrink(target.light, size) * gain + behind * (1 - covered)
-        pictures.append(film.record(film.resolve(film.develop(light, camera), camera), shot))
+    for light, covered in passes:
+        image = film.develop(light * gain + behind * (1 - covered), camera)
+        pictures.append(film.record(film.resolve(image, camera), grain, camera))
     if len(passes) == 1:
         return pictures[0], *np.zeros((2, size, size), bool)
-    covered = (passes[1].buffer.face >= scene.first_occluder).astype(np.float32)
-    occluder = film.resolve(_shrink(covered, size), camera) > PRESENT
-    shadow = (film.resolve(_shrink(passes[1].shadow, size), camera) > PRESENT) & ~occluder
+    hidden = (target.buffer.face >= scene.first_occluder).astype(np.float32)
+    occluder = film.resolve(_shrink(hidden, size), camera) > PRESENT
+    shadow = (film.resolve(_shrink(target.shadow, size), camera) > PRESENT) & ~occluder
+    # Elsewhere the clean picture stands: compression carries the occluder no further.
     return np.where((occluder | shadow)[..., None], pictures[1], pictures[0]), occluder, shadow
 
 
 @single_threaded()
-def render(identity: Identity, shot: Shot, size: int = FACE_SIZE) -> Render:
-    """Render a shot drawn for the identity; landmarks and blur scale with ``size``, in pixels."""
+def render(
+    identity: Identity, shot: Shot, size: int = FACE_SIZE, *, canonical: bool = False
+) -> Render:
+    """Render a shot drawn for the identity; landmarks and blur scale with ``size``, in pixels.
+
+    ``canonical`` asks for the coordinates of the bare skin in the canonical map as well.
+    """
     if size < 32:
         raise UserError(f"size must be at least 32 pixels to show a face, got {size}")
     if (drawn := shot.identity_seed) != (seed := identity.seed):
-        message = f"the shot was drawn for identity {drawn}, not {seed}"
-        raise UserError(f"{message}; call draw_shot(identity.seed, ...)")
+        raise UserError(f"the shot is of identity {drawn}, not {seed}: use draw_shot({seed}, ...)")
     outfit = sample_outfit(identity, shot)
     scene = build_scene(identity, shot, outfit, size)
-    passes = _shade_passes(scene, _stage(identity, shot, outfit, scene), size)
-    image, occluder_mask, shadow_mask = _photograph(identity, shot, passes, scene, size)
-    last = passes[-1]
+    last, passes = _shade_passes(scene, _stage(identity, shot, outfit, scene), size, canonical)
+    image, occluder_mask, shadow_mask = _photograph(identity, shot, scene, last, passes)
     # One sample of each pixel, on the diagonal that is always shaded.
     nearness = last.buffer.depth[1::2, 1::2]
     seen = nearness > 0
     depth = np.where(seen, shot.distance - 1 / np.where(seen, nearness, 1), np.nan)
     points = scene.landmarks, _visibility(scene, last, shot, size)
-    parts, canonical = last.label[1::2, 1::2].copy(), last.canonical[1::2, 1::2].copy()
-    maps = occluder_mask, shadow_mask, parts, depth.astype(np.float32), canonical
-    return Render(image, *points, shot.yaw, shot.pitch, shot.roll, shot.occluder, *maps)
+    surface = last.canonical[1::2, 1::2].copy() if canonical else None
+    maps = occluder_mask, shadow_mask, last.label[1::2, 1::2].copy(), depth.astype(np.float32)
+    angles = shot.yaw, shot.pitch, shot.roll
+    return Render(image, *points, *angles, shot.occluder, *maps, canonical=surface)

@@ -4,32 +4,32 @@ from math import floor, sqrt
 
 import numpy as np
 
-from ifr.faces.kernels import Scalar, Triple, compiled, dot, inlined, minus, row
-from ifr.faces.raster import ZBuffer
+from ifr.faces.raster import Scalar, Triple, ZBuffer, compiled, dot, inlined, minus, row
 from ifr.faces.shading_data import Lights, Look, Maps, Stage, Strands, Surface, Target
 
 # A triangle's material, and its row in the material table.
 SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, STRANDS, BRIM = range(8)
-FRAME, LENS, FABRIC, HAND = range(8, 12)
-MATERIALS = 12
-# Columns of the material table: albedo (3), gloss, whether highlights are sharp, weave's strength.
-GLOSS, SHARP, PATTERN = range(3, 6)
-# The fixed patterns stacked in ``Maps.detail``.
-EDGES, FIBRES, PORES, LUMPS, CURLS = range(5)
-# Rows of ``Look.colours`` and ``Maps.curves``.
-OF_HAIR, OF_HAT, OF_CLOTHING = range(3)
+FRAME, LENS, FABRIC, HAND, MATERIALS = range(8, 13)
+# Columns of the material table after the albedo; CLEAR: the share of what lies behind that shows.
+GLOSS, SHARP, PATTERN, CLEAR = range(3, 7)
+EDGES, FIBRES, PORES, LUMPS, CURLS, LOOSE = range(6)  # the fixed patterns of Maps.detail
+# Columns of ``Look.eyes``: where the pupil is; middle and inverse half width of the lids' slit;
+# height and slope of the line between its corners; how far each lid bulges from that line.
+PUPIL_X, PUPIL_Y, SLIT_X, SLIT_INVERSE, CORNERS_Y, CORNERS_SLOPE, UPPER_LID, LOWER_LID = range(8)
+OF_HAIR, OF_HAT, OF_CLOTHING = range(3)  # rows of Look.colours and Maps.curves
 
-PARTS = (
-    *("background", "skin", "brow", "eye", "nose", "mouth", "ear", "neck"),
-    *("hair", "hat", "clothing", "occluder"),
-)
+PARTS: tuple[str, ...] = ("background", "skin", "brow", "eye", "nose", "mouth", "ear", "neck")
+PARTS += ("hair", "hat", "clothing", "occluder")
 _, _, _, EYE, _, MOUTH, EAR, _, HAIR, HAT, CLOTHING, OCCLUDER = map(np.uint8, range(len(PARTS)))
 
 ZERO, HALF, ONE, NAN = (np.float32(value) for value in (0, 0.5, 1, np.nan))
 Coat = tuple[Triple, Scalar, Scalar, Scalar]  # albedo, gloss, share of strands, part
 # How far red, green and blue light bleed round the terminator: most in flesh, and most the red.
-FLESH = (np.float32(0.36), np.float32(0.2), np.float32(0.14))
+FLESH = (np.float32(0.32), np.float32(0.22), np.float32(0.18))
+WOOL = (np.float32(0.4), np.float32(0.4), np.float32(0.4))
 OPAQUE = (ZERO, ZERO, ZERO)
+SOFTENED = np.float32(0.75)  # texels of the shadow map
+STRAY = np.float32(26)  # texels below the hairline that loose strands reach
 SKIN_GLOSS, SHEEN = np.float32(0.16), np.float32(0.035)  # of skin, of hair
 PUPIL = (np.float32(0.006), np.float32(0.006), np.float32(0.006))
 
@@ -70,8 +70,7 @@ def _mix_row(values: np.ndarray, corners: Triple, weights: Triple) -> Triple:
 def _lookup(image: np.ndarray, u: Scalar, v: Scalar) -> tuple[Triple, Scalar]:
     """Return bilinear colour and gloss of a (S, S, 4) image at texel (u, v), clamped to it."""
     last = np.float32(image.shape[0] - 1.001)
-    u = min(max(u - HALF, ZERO), last)
-    v = min(max(v - HALF, ZERO), last)
+    u, v = min(max(u - HALF, ZERO), last), min(max(v - HALF, ZERO), last)
     i, j = int(u), int(v)
     fu, fv = u - np.float32(i), v - np.float32(j)
     d = fu * fv
@@ -101,16 +100,17 @@ def _lit(depth: np.ndarray, point: Triple) -> Scalar:
 
 
 @inlined
-def _seen_from_light(point: Triple, normal: Triple, key: Triple, to_light: np.ndarray) -> Triple:
+def _seen_from_light(
+    point: Triple, normal: Triple, key: Triple, to_light: np.ndarray, x: int
+) -> Triple:
     """Return a surface point in pixels and depth of the shadow maps, lifted off the surface."""
-    point = _moved(point, normal, np.float32(0.03))
+    aside = SOFTENED if x & 1 else -SOFTENED  # to either side in turn, which softens shadows
+    point = _moved(point, normal, np.float32(0.035))
     # Slanting surfaces need more slack against shadowing themselves.
     slack = np.float32(0.03) + np.float32(0.05) * (ONE - max(dot(normal, key), ZERO))
-    return (
-        dot(row(to_light, 0), point) + to_light[0, 3],
-        dot(row(to_light, 1), point) + to_light[1, 3],
-        dot(row(to_light, 2), point) + slack,
-    )
+    across = dot(row(to_light, 0), point) + to_light[0, 3] + aside
+    down = dot(row(to_light, 1), point) + to_light[1, 3] + aside * HALF
+    return across, down, dot(row(to_light, 2), point) + slack
 
 
 @inlined
@@ -120,6 +120,27 @@ def _fibre(detail: np.ndarray, strands: Strands, u: Scalar, v: Scalar) -> Scalar
     i, j = int(u) & wrap, int(v) & wrap
     straight, curly = detail[FIBRES, j, i], detail[CURLS, j, i]
     return ONE + strands.streak * (straight + strands.curl * (curly - straight))
+
+
+@inlined
+def _hair(detail: np.ndarray, strands: Strands, u: Scalar, v: Scalar, above: Scalar) -> Triple:
+    """Return how far hair covers a texel ``above`` texels over the hairline, its tone and depth."""
+    wrap = detail.shape[1] - 1
+    side = u - strands.part
+    lean = strands.lean_right if side > 0 else strands.lean_left
+    u, v = u + strands.offset_u + lean * v, v + strands.offset_v
+    i, j, share = int(u) & wrap, int(v) & wrap, u - np.float32(floor(u))
+    near, next_one = detail[EDGES, j, i], detail[EDGES, j, (i + 1) & wrap]
+    # Strands end unevenly along the line, so no mask is ever painted for it.
+    edge = (above + strands.ragged * (near + share * (next_one - near))) / strands.softness + HALF
+    tone = _fibre(detail, strands, u, v)
+    cover = _clip(edge + np.float32(0.3) * detail[FIBRES, j, i]) if edge > 0 else ZERO
+    if edge > ONE:  # the scalp shows along a parting
+        cover -= strands.gap * _clip(ONE - np.float32(0.8) * abs(side))
+    elif strands.loose > 0:
+        fade = _clip((above + STRAY) / STRAY) * strands.loose
+        cover = max(cover, fade * detail[LOOSE, j, i])
+    return cover * strands.density, tone, edge
 
 
 @inlined
@@ -133,24 +154,23 @@ def _skin(maps: Maps, look: Look, u: Scalar, v: Scalar, ear: Scalar) -> Coat:
     if v > curves[OF_CLOTHING, i]:
         weave = ONE + np.float32(0.08) * pores
         return _scaled(row(look.colours, OF_CLOTHING), weave), ZERO, ZERO, CLOTHING
-    pattern_u, pattern_v = column + strands.offset_u, v + strands.offset_v
-    hi, hj = int(pattern_u) & (wide - 1), int(pattern_v) & (wide - 1)
     if look.has_hat and v < curves[OF_HAT, i]:
-        rib = ONE + np.float32(0.1) * detail[FIBRES, hj, hi]
+        hi, hj = int(column + strands.offset_u), int(v + strands.offset_v)
+        rib = ONE + np.float32(0.1) * detail[FIBRES, hj & (wide - 1), hi & (wide - 1)]
         if curves[OF_HAT, i] - v < 11:
             rib *= np.float32(0.88)  # the turned-up band
         return _scaled(row(look.colours, OF_HAT), rib), ZERO, ZERO, HAT
     albedo, oil = _lookup(maps.texture, u, v)
-    specular = SKIN_GLOSS * oil * (ONE + np.float32(0.25) * pores)
-    part = EAR if ear > np.float32(0.25) else maps.region[j, i]
-    # Hair is a ragged edge along its line, so no mask is ever painted for it; ears stay bare.
-    edge = curves[OF_HAIR, i] - v + strands.ragged * detail[EDGES, hj, hi]
-    edge = edge / strands.softness + HALF
-    cover = _clip(edge) * strands.density * _clip(np.float32(1.5) - np.float32(4) * ear)
+    specular = SKIN_GLOSS * oil * (ONE + np.float32(0.3) * pores)
+    part, cover = EAR if ear > np.float32(0.25) else maps.region[j, i], ZERO
+    right, share = min(i + 1, wide - 1), column - np.float32(i)
+    above = curves[OF_HAIR, i] + share * (curves[OF_HAIR, right] - curves[OF_HAIR, i]) - v
+    if above > -STRAY:
+        cover, tone, edge = _hair(detail, strands, column, v, above)
+        cover *= _clip(np.float32(1.5) - np.float32(4) * ear)  # ears stay bare
     if cover > 0:
         # Roots and the rim of the hair lie deeper and darker.
-        tone = _fibre(detail, strands, pattern_u, pattern_v)
-        tone *= np.float32(0.72) + np.float32(0.28) * _clip(edge * HALF)
+        tone *= np.float32(0.78) + np.float32(0.22) * _clip(edge * HALF)
         hair = _scaled(row(look.colours, OF_HAIR), tone)
         albedo = _moved(albedo, minus(hair, albedo), cover)
         specular *= ONE - np.float32(0.9) * cover
@@ -159,17 +179,40 @@ def _skin(maps: Maps, look: Look, u: Scalar, v: Scalar, ear: Scalar) -> Coat:
 
 
 @inlined
-def _eyeball(look: Look, white: Triple, x: Scalar, y: Scalar) -> Triple:
-    """Return the albedo of an eye: pupil, iris with its dark ring, white."""
-    dx, dy = x - look.gaze[0], y - look.gaze[1]
+def _eyeball(look: Look, white: Triple, eye: int, x: Scalar, y: Scalar) -> tuple[Triple, Scalar]:
+    """Return the albedo of an eye, pupil, iris and white, and the light that its lids leave it."""
+    eyes = look.eyes
+    aside = x - eyes[eye, SLIT_X]
+    q = aside * eyes[eye, SLIT_INVERSE]
+    bulge = max(ONE - q * q, ZERO)
+    line = eyes[eye, CORNERS_Y] + eyes[eye, CORNERS_SLOPE] * aside
+    under = line + eyes[eye, UPPER_LID] * bulge - y
+    over = y - line + eyes[eye, LOWER_LID] * bulge
+    # The upper lid and its lashes shade the ball, the corners lie deep.
+    shade = np.float32(0.4) + np.float32(0.6) * _clip(under * np.float32(3.6))
+    shade *= np.float32(0.75) + np.float32(0.25) * _clip(over * np.float32(6))
+    shade *= np.float32(0.55) + np.float32(0.45) * _clip(bulge * np.float32(2.5))
+    dx, dy = x - eyes[eye, PUPIL_X], y - eyes[eye, PUPIL_Y]
     radius = sqrt(dx * dx + dy * dy)
     if radius < np.float32(0.2):
-        return PUPIL
+        return PUPIL, shade
     if radius < look.iris_radius:
         ring = radius > np.float32(0.84) * look.iris_radius
-        tone = np.float32(0.4) if ring else np.float32(0.85) - HALF * dy
-        return look.iris[0] * tone, look.iris[1] * tone, look.iris[2] * tone
-    return white
+        # Light from above crosses the iris and brightens it below.
+        tone = np.float32(0.45) if ring else np.float32(0.9) - np.float32(0.8) * dy
+        return _scaled((look.iris[0], look.iris[1], look.iris[2]), tone), shade
+    # Blood shows towards the corners.
+    pink = HALF * q * q
+    pale = ONE - np.float32(0.5) * pink
+    return (white[0] * (ONE - np.float32(0.15) * pink), white[1] * pale, white[2] * pale), shade
+
+
+@inlined
+def _catchlight(look: Look, lights: Lights, normal: Triple) -> Scalar:
+    """Return the mirror image of the key light in an eye."""
+    dx, dy = normal[0] - look.catch[0], normal[1] - look.catch[1]
+    near = ONE - (dx * dx + dy * dy) / (look.catch[2] * look.catch[2])
+    return np.float32(0.6) * _clip(np.float32(2) * near) * lights.intensities[0, 1]
 
 
 @inlined
@@ -206,36 +249,28 @@ def _highlight(surface: Surface, normal: Triple, light: Triple) -> Scalar:
 
 
 @inlined
-def _wrapped(cosine: Scalar, bleed: Scalar) -> Scalar:
-    """Return the share of light on a surface at an angle, bled round its terminator."""
-    return max(ZERO, (cosine + bleed) / (ONE + bleed))
-
-
-@inlined
 def _reflected(lights: Lights, surface: Surface, normal: Triple, key_lit: Scalar) -> Triple:
     """Return the light that a surface sends to the camera."""
     albedo, bleed, ambient = surface.albedo, surface.bleed, surface.ambient
     sky, ground = row(lights.ambient, 0), row(lights.ambient, 1)
     received = _moved(ground, minus(sky, ground), HALF + HALF * normal[1])
     r, g, b = _scaled(received, ambient)
-    glance = (ZERO, ZERO, ZERO)
+    glance = OPAQUE
     for k in range(lights.directions.shape[0]):
         direction, power = row(lights.directions, k), row(lights.intensities, k)
         cosine = dot(normal, direction)
-        # Only the key light casts shadows; the others reach hollows less.
-        lit = key_lit if k == 0 else HALF + HALF * ambient
-        if cosine > -bleed[0]:
-            r += power[0] * _wrapped(cosine, bleed[0]) * lit
-            g += power[1] * _wrapped(cosine, bleed[1]) * lit
-            b += power[2] * _wrapped(cosine, bleed[2]) * lit
+        lit = key_lit if k == 0 else HALF + HALF * ambient  # only the key light casts shadows
+        if cosine > -bleed[0]:  # bled round the terminator
+            r += power[0] * max(ZERO, (cosine + bleed[0]) / (ONE + bleed[0])) * lit
+            g += power[1] * max(ZERO, (cosine + bleed[1]) / (ONE + bleed[1])) * lit
+            b += power[2] * max(ZERO, (cosine + bleed[2]) / (ONE + bleed[2])) * lit
         if cosine > 0:
+            # Highlights fade towards the terminator.
+            lit *= min(np.float32(4) * cosine, ONE)
             share = _highlight(surface, normal, direction) * (lit * ambient)
             glance = _moved(glance, power, share)
-    return (
-        max(albedo[0], ZERO) * r + glance[0],
-        max(albedo[1], ZERO) * g + glance[1],
-        max(albedo[2], ZERO) * b + glance[2],
-    )
+    red, green, blue = max(albedo[0], ZERO), max(albedo[1], ZERO), max(albedo[2], ZERO)
+    return red * r + glance[0], green * g + glance[1], blue * b + glance[2]
 
 
 @inlined
@@ -256,12 +291,19 @@ def _uniform(buffer: ZBuffer, material: np.ndarray, m: Scalar, y: int, x: int) -
 
 
 @inlined
+def _repeat(light: np.ndarray, label: np.ndarray, y: int, x: int) -> None:
+    """Copy a sample's neighbour: inside a smooth surface, one diagonal of a pixel is enough."""
+    from_y, from_x = (y - 1, x) if y & 1 else (y, x - 1)
+    for k in range(3):
+        light[y, x, k] = light[from_y, from_x, k]
+    label[y, x] = label[from_y, from_x]
+
+
+@inlined
 def _unit(normal: Triple, m: Scalar) -> Triple:
     """Return a normal at length 1; open sheets show their backs."""
     unit = ONE / sqrt(dot(normal, normal) + np.float32(1e-12))
-    if normal[2] < 0 and m >= STRANDS:
-        unit = -unit
-    return _scaled(normal, unit)
+    return _scaled(normal, -unit if normal[2] < 0 and m >= STRANDS else unit)
 
 
 @compiled
@@ -273,8 +315,8 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
     """
     # Opened once: where tuples are opened or handed down twice, references to arrays are counted.
     buffer, light, label, shadow, canonical = target
-    mesh, maps, look, lights, shadows, table = stage
-    texels, key = np.float32(maps.detail.shape[1]), row(lights.directions, 0)
+    mesh, maps, look, lights, to_light, head_depth, occluder_depth, table = stage
+    key, texels = row(lights.directions, 0), np.float32(maps.detail.shape[1])
     for y in range(buffer.face.shape[0]):
         for x in range(buffer.face.shape[1]):
             t = buffer.face[y, x]
@@ -282,24 +324,19 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
                 continue
             m = mesh.material[t]
             if first_occluder < 0 and (x ^ y) & 1 and _uniform(buffer, mesh.material, m, y, x):
-                # Inside a smooth surface the two samples of one diagonal are enough.
-                from_y, from_x = (y - 1, x) if y & 1 else (y, x - 1)
-                for k in range(3):
-                    light[y, x, k] = light[from_y, from_x, k]
-                label[y, x] = label[from_y, from_x]
+                _repeat(light, label, y, x)
                 continue
             corners, w0, w1 = row(mesh.triangles, t), buffer.bary[y, x, 0], buffer.bary[y, x, 1]
             weights = (w0, w1, ONE - w0 - w1)
             normal = _unit(_mix_row(mesh.normals, corners, weights), m)
-            # The key light's shadow: of the head, and separately of the occluder.
             head_lit, occluder_lit = ONE, ONE
-            if lights.shadows:
+            if lights.shadows:  # of the key light: the head's, and separately the occluder's
                 point = _mix_row(mesh.position, corners, weights)
-                point = _seen_from_light(point, normal, key, shadows.to_light)
+                point = _seen_from_light(point, normal, key, to_light, x)
                 if first_occluder >= 0:
-                    occluder_lit = min(_lit(shadows.occluder, point), ONE)
+                    occluder_lit = min(_lit(occluder_depth, point), ONE)
                 if t >= first_occluder or occluder_lit < ONE:
-                    head_lit = _lit(shadows.head, point)
+                    head_lit = _lit(head_depth, point)
             if t < first_occluder:
                 if occluder_lit >= ONE:
                     continue
@@ -307,20 +344,25 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
             u, v = _mix(mesh.uv, corners, weights, 0), _mix(mesh.uv, corners, weights, 1)
             local = _mix(mesh.local, corners, weights, 0), _mix(mesh.local, corners, weights, 1)
             ambient = _mix(mesh.occlusion, corners, weights, 0)
-            gloss, strand = table[m, GLOSS], ZERO
+            glint = ZERO
             if m == SKIN:
                 albedo, gloss, strand, label[y, x] = _skin(maps, look, u, v, local[0])
             elif m in (LEFT_EYE, RIGHT_EYE):
-                albedo, label[y, x] = _eyeball(look, row(table, m), local[0], local[1]), EYE
-                # The upper lid and its lashes shade the ball.
-                lid = ONE - np.float32(1.1) * min(max(local[1], ZERO), HALF)
-                ambient = (np.float32(0.35) + np.float32(0.65) * ambient) * lid
+                albedo, ambient = _eyeball(look, row(table, m), m - LEFT_EYE, local[0], local[1])
+                gloss, strand, label[y, x] = table[m, GLOSS], ZERO, EYE
+                head_lit *= ambient
+                glint = _catchlight(look, lights, normal) * head_lit * occluder_lit
             else:
                 albedo, gloss, strand, label[y, x] = _sheet(maps, look, table, m, u, v)
-            canonical[y, x, 0] = u / texels if m == SKIN else NAN
-            canonical[y, x, 1] = v / texels if m == SKIN else NAN
-            bleed, sharp = FLESH if m in (SKIN, HAND) else OPAQUE, table[m, SHARP] > 0
+            if canonical.shape[0]:
+                scale = ONE / texels if m == SKIN and label[y, x] < HAIR else NAN
+                canonical[y, x, 0], canonical[y, x, 1] = u * scale, v * scale
+            bleed = FLESH if m in (SKIN, HAND) else OPAQUE
+            if strand > HALF:  # light goes through hair
+                bleed, head_lit = WOOL, HALF + HALF * head_lit
             sheen = SHEEN * strand * (ONE - HALF * look.strands.curl)
-            surface = Surface(albedo, bleed, ambient, gloss, sharp, sheen)
+            surface = Surface(albedo, bleed, ambient, gloss, table[m, SHARP] > 0, sheen)
             rgb = _reflected(lights, surface, normal, head_lit * occluder_lit)
-            light[y, x, 0], light[y, x, 1], light[y, x, 2] = rgb
+            for k in range(3):  # behind clear things an earlier pass has left what shows through
+                seen = rgb[k] + glint
+                light[y, x, k] = seen + table[m, CLEAR] * (light[y, x, k] - seen)

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifr.faces.kernels import Scalar, Triple
-from ifr.faces.raster import ZBuffer
+from ifr.faces.raster import Scalar, Triple, ZBuffer
 
 
 class Mesh(NamedTuple):
@@ -37,6 +36,11 @@ class Strands(NamedTuple):
     ragged: np.float32  # texels
     streak: np.float32
     curl: np.float32
+    loose: np.float32  # strength of single strands below the line
+    part: np.float32  # column of the parting, texels
+    gap: np.float32  # how plainly the parting shows
+    lean_left: np.float32  # slope of the strands left and right of it
+    lean_right: np.float32
     offset_u: np.float32  # of the strand pattern, texels
     offset_v: np.float32
 
@@ -49,7 +53,8 @@ class Look(NamedTuple):
     has_hat: bool
     iris: np.ndarray  # (3,) float32 albedo
     iris_radius: np.float32  # in eyeball radii
-    gaze: tuple[np.float32, np.float32]
+    eyes: np.ndarray  # (2, 8) float32 in eyeball radii, the columns named in the kernel
+    catch: np.ndarray  # (3,) float32: normal where eyes mirror the key light, and its radius
 
 
 class Lights(NamedTuple):
@@ -61,14 +66,6 @@ class Lights(NamedTuple):
     shadows: bool  # whether the key light casts them
 
 
-class ShadowMaps(NamedTuple):
-    """Depths seen from the key light."""
-
-    to_light: np.ndarray  # (3, 4) float32: camera axes to pixels and depth of the maps
-    head: np.ndarray  # (M, M) float32, of head, hair and hat
-    occluder: np.ndarray  # (M, M) float32
-
-
 class Stage(NamedTuple):
     """All that a shot is shaded by."""
 
@@ -76,8 +73,10 @@ class Stage(NamedTuple):
     maps: Maps
     look: Look
     lights: Lights
-    shadows: ShadowMaps
-    materials: np.ndarray  # (MATERIALS, 6) float32
+    to_light: np.ndarray  # (3, 4) float32: camera axes to pixels and depth of the next two
+    head_depth: np.ndarray  # (M, M) float32, of head, hair and hat as the key light sees them
+    occluder_depth: np.ndarray  # (M, M) float32
+    materials: np.ndarray  # (MATERIALS, 7) float32
 
 
 class Surface(NamedTuple):
@@ -98,4 +97,4 @@ class Target(NamedTuple):
     light: np.ndarray  # (H, W, 3) float32, linear
     label: np.ndarray  # (H, W) uint8, index into PARTS
     shadow: np.ndarray  # (H, W) float32, share of the key light that the occluder takes
-    canonical: np.ndarray  # (H, W, 2) float32, 0..1 on skin
+    canonical: np.ndarray  # (H, W, 2) float32, 0..1 on skin; (0, 0, 2) where not asked for

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
-from template_oracles import slow_tar
+from template_oracles import slow_open_set, slow_tar
 
 from ifr.datasets import FaceSet
 from ifr.datasets.template_splits import template_splits
@@ -25,8 +25,9 @@ from ifr.evaluation import (
     shifted_bootstrap_interval,
     tar_at_far,
     tars_at_fars,
+    tpir_at_fpir,
 )
-from ifr.evaluation.metrics import rank_hits
+from ifr.evaluation.metrics import percent_name
 
 
 def scores_of(count=400, ties=False, seed=0):
@@ -138,7 +139,7 @@ def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="'cubic'"):
         tar_at_far(scores, same, 0.1, interpolate="cubic")
     with pytest.raises(ValueError, match="k >= 1"):
-        rank_hits(np.zeros((2, 2)), np.arange(2), np.arange(2), 0)
+        rank_accuracy(np.zeros((2, 2)), np.arange(2), np.arange(2), 0)
     with pytest.raises(ValueError, match="no probe has a mate"):
         rank_accuracy(np.zeros((1, 2)), np.array([7]), np.arange(2), 1)
 
@@ -146,12 +147,42 @@ def test_bad_requests_are_refused():
 def test_ranks_by_hand_with_ties_and_a_probe_without_a_mate():
     similarity = np.array([[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.3, 0.2, 0.1], [1.0, 1.0, 1.0]])
     probes, gallery = np.array([0, 1, 2, 9]), np.array([0, 1, 2])
-    assert rank_hits(similarity, probes, gallery, 1)[:3].tolist() == [1, 0, 0]  # a tie is a miss
-    assert np.isnan(rank_hits(similarity, probes, gallery, 1)[3])
-    assert mate_ranks(similarity, probes, gallery)[:3].tolist() == [1, 2, 3]
+    assert mate_ranks(similarity, probes, gallery)[:3].tolist() == [1, 2, 3]  # behind a tie
+    assert np.isnan(mate_ranks(similarity, probes, gallery)[3])
     assert rank_accuracy(similarity, probes, gallery, 1) == pytest.approx(1 / 3)
     assert rank_accuracy(similarity, probes, gallery, 2) == pytest.approx(2 / 3)
     assert rank_accuracy(similarity, probes, gallery, 3) == 1.0
+
+
+@pytest.mark.parametrize("digits", [1, 8])  # one digit: many ties
+@pytest.mark.parametrize("fpir", [0, 0.01, 0.1, 0.25, 0.9])
+def test_open_set_identification_equals_trying_every_threshold(digits, fpir):
+    rng = np.random.default_rng(6)
+    gallery = np.array([0, 1, 2, 3, 4, 4])  # person 4 is enrolled twice, 5 to 7 not at all
+    probes = rng.integers(0, 8, 120)
+    mate = probes[:, None] == gallery
+    similarity = rng.normal(0.8 * mate, 0.5).round(digits)
+    found = tpir_at_fpir(similarity, probes, gallery, fpir)
+    assert found == pytest.approx(slow_open_set(similarity, probes, gallery, fpir))
+
+
+def test_open_set_identification_by_hand():
+    gallery = np.array([0, 1])
+    probes = np.array([0, 1, 0, *[9] * 10])
+    similarity = np.zeros((13, 2))
+    similarity[:3] = [[0.9, 0.1], [0.6, 0.5], [0.7, 0.7]]  # first; behind 0; tied
+    similarity[3:, 0] = [0.9, 0.8, *np.linspace(0.1, 0.7, 8)]
+    # One stranger in ten may reach 0.9, but probe 0 does not come out above the first of them.
+    assert tpir_at_fpir(similarity, probes, gallery, 0.05) == 0
+    assert tpir_at_fpir(similarity, probes, gallery, 0.1) == pytest.approx(1 / 3)
+    assert np.isnan(tpir_at_fpir(similarity[:3], probes[:3], gallery, 0.1))  # no stranger
+    assert np.isnan(tpir_at_fpir(similarity[3:], probes[3:], gallery, 0.1))  # no mate
+    with pytest.raises(ValueError, match=r"fpir must be .* below 1, got 1"):
+        tpir_at_fpir(similarity, probes, gallery, 1)
+    assert [percent_name("tpir", rate) for rate in (0.1, 0.01)] == [
+        "tpir_1_percent",
+        "tpir_01_percent",
+    ]
 
 
 @pytest.mark.parametrize("natural", [False, True])
@@ -178,6 +209,18 @@ def test_a_bootstrap_that_draws_everyone_once_is_the_measure_itself(held_out, mo
     np.testing.assert_allclose(drawn.to_numpy(), np.tile(expected.to_numpy(), (2, 1)))
 
 
+def test_impostors_far_below_the_highest_count_in_all_only(held_out, monkeypatch):
+    faces, features = held_out
+    splits = template_splits(faces, splits=2)
+    noisy = features + np.random.default_rng(1).normal(0, 0.5, features.shape)
+    whole = bootstrap_templates(noisy, splits, resamples=20, seed=3)
+    monkeypatch.setattr("ifr.evaluation.protocols.rendered.LEAST_HIGHEST", 1)
+    monkeypatch.setattr("ifr.evaluation.protocols.rendered.HIGHEST", 0.3)
+    few = bootstrap_templates(noisy, splits, resamples=20, seed=3)
+    np.testing.assert_allclose(few, whole)
+    assert few["tar_01_percent"].std() > 0
+
+
 def test_the_same_seed_draws_the_same_people_for_every_network(held_out):
     faces, features = held_out
     splits = template_splits(faces, splits=2)
@@ -193,8 +236,8 @@ def test_pairs_are_of_both_kinds_without_repetition():
     assert len(pairs) == 50 and same.sum() == 25
     assert (same == (identity[pairs[:, 0]] == identity[pairs[:, 1]])).all()
     assert len({tuple(sorted(pair)) for pair in pairs.tolist()}) == 50
-    few, _ = draw_pairs(identity, 1000, np.random.default_rng(0))
-    assert len(few) == 2 * 5 * 6  # all same-person pairs there are
+    every, same = draw_pairs(identity, 1000, np.random.default_rng(0))
+    assert len(every) == 20 * 19 / 2 and same.sum() == 5 * 6  # all pairs there are
 
 
 def test_error_rates_over_draws_and_over_people(held_out):

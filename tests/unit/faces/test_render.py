@@ -23,8 +23,7 @@ from ifr.faces import (
 from ifr.faces.camera import exposure_gain
 from ifr.faces.geometry import rotation
 from ifr.faces.head_model import load_head
-from ifr.faces.kernels import compiled
-from ifr.faces.raster import blend, rasterise, vertex_normals, z_buffer
+from ifr.faces.raster import blend, compiled, rasterise, vertex_normals, z_buffer
 from ifr.faces.shot import Camera
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points
 
@@ -141,7 +140,9 @@ def test_a_larger_picture_shows_the_same_face(people):
 
 def test_labels_depth_and_canonical_map_agree(people):
     for seed, identity in people.items():
-        picture = render(identity, draw_shot(seed, 0, yaw=0.0, expression="neutral", plain=True))
+        shot = draw_shot(seed, 0, yaw=0.0, expression="neutral", plain=True)
+        assert render(identity, shot).canonical is None
+        picture = render(identity, shot, canonical=True)
         present = set(np.unique(picture.parts))
         assert max(present) < len(PARTS)
         for name in ("skin", "brow", "eye", "nose", "mouth"):
