@@ -11,13 +11,15 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.readers.images import ImageSource, LazyImages, UnreadableImage
+from ifr.datasets.readers.images import ImageSource, LazyImages, UnreadableImage, is_turned
 from ifr.landmarks import (
     FACE_SIZE,
     NUM_LANDMARKS,
     alignment,
     apply_similarity,
     five_point_alignment,
+    five_points,
+    misfit,
 )
 
 METHODS = ("five", "all", "none")
@@ -25,6 +27,10 @@ METHODS = ("five", "all", "none")
 WEIGHTS = "shape_predictor_68_face_landmarks.dat"
 BORDER = 0.25  # of an image's side, put around it where no face is found: the face may fill it
 MARGIN = 0.5  # of a face box's side, kept around it where the box is known
+MISFIT = 0.35  # by ifr.landmarks.misfit: points that fit a face from no side
+ROLL, UPSIDE_DOWN = 45.0, 120.0  # degrees a face is turned in its image: rarely; hardly ever
+SHOWN = 0.5  # of the aligned frame, of these points in it, must lie inside of the image
+FRAME = np.stack(np.meshgrid(*[np.arange(3.5, FACE_SIZE, 7)] * 2), axis=-1)
 
 
 class Detector:
@@ -49,29 +55,21 @@ class Detector:
 
         The search is kept to the surroundings of the box, x, y, width, height, where it is known.
         """
-        corner = np.zeros(2)
+        corner = np.zeros(2, int)
         if box is not None and np.isfinite(box).all():
-            image, corner = _around(image, box)
-            if image.size == 0:
-                return None
-        for border, enlarge in ((0.0, 0), (BORDER, 1)):
+            place, size = np.split(np.asarray(box, np.float64), 2)
+            corner = np.floor(place - MARGIN * size).astype(int).clip(0)
+            right, below = np.ceil(place + (1 + MARGIN) * size).astype(int).clip(0)
+            image = image[corner[1] : below, corner[0] : right]
+        for border, enlarge in ((0.0, 0), (BORDER, 1)) if image.size else ():
             pad = round(border * max(image.shape[:2]))
-            padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge") if pad else image
-            padded = np.ascontiguousarray(padded)
+            padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
             if faces := self.find_faces(padded, enlarge):
                 shape = self.predict(padded, max(faces, key=lambda face: face.area()))
                 points = [(shape.part(i).x, shape.part(i).y) for i in range(NUM_LANDMARKS)]
                 # dlib counts a pixel's centre as a whole number.
                 return (np.array(points) + 0.5 - pad + corner).astype(np.float32)
         return None
-
-
-def _around(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the part of an image around a box, and its upper left corner."""
-    corner, size = np.split(np.asarray(box, np.float64), 2)
-    low = np.floor(corner - MARGIN * size).astype(int).clip(0)
-    high = np.ceil(corner + (1 + MARGIN) * size).astype(int).clip(0)
-    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
 
 
 def warp_face(image: np.ndarray, matrix: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
@@ -105,13 +103,12 @@ def align(faces: FaceSet, detect: bool, method: str) -> dict[str, np.ndarray]:
     for row in range(len(faces)):
         try:
             image, points = align_one(faces, row, detect, method)
+            images.append(image)
+            landmarks.append(points)
         except UnreadableImage as error:
             missed.append((row, "unreadable", str(error)))
         except Unusable as error:
             missed.append((row, str(error), source_of(faces).name(row)))
-        else:
-            images.append(image)
-            landmarks.append(points)
     pixels = np.array(images, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE, 3)
     aligned = {"images": pixels, "missed": np.array(json.dumps(missed))}
     if faces.landmarks is not None or detect:
@@ -124,38 +121,53 @@ def align_one(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return one aligned face and its landmarks, None where there are none."""
     image, known = faces.images[row], faces.attributes
-    height, width = image.shape[:2]
+    if method == "none" and image.shape[:2] != (FACE_SIZE, FACE_SIZE):
+        raise Unusable(f"not {FACE_SIZE} x {FACE_SIZE} pixels")
     points = None if faces.landmarks is None else faces.landmarks[row]
     if points is not None and not np.isfinite(points).all():
         points = None
-    if points is not None and outside(points, width, height):
-        raise Unusable("landmarks outside the image")
     if points is None and detect:
         points = _detector().find(image, known["box"][row] if "box" in known else None)
-    if method == "none" and (height, width) != (FACE_SIZE, FACE_SIZE):
-        raise Unusable(f"not {FACE_SIZE} x {FACE_SIZE} pixels")
     if points is None and (detect or faces.landmarks is not None):
         raise Unusable("no face found" if detect else "no landmarks given")
+    if points is None and "five_points" not in known:
+        return image, None  # aligned already, and no landmarks asked for
+    five = known["five_points"][row] if points is None else five_points(points)
+    matrix = _fit(faces, row, five, image.shape)
     if method == "none":
         return image, points
-    try:
-        if points is None:
-            return warp_face(image, five_point_alignment(known["five_points"][row])), None
-        matrix = alignment(points, method)
-    except UserError:
-        raise Unusable("landmarks that coincide or are unknown") from None
+    if points is None:
+        return warp_face(image, matrix), None
+    matrix = alignment(points, method) if method == "all" else matrix
     return warp_face(image, matrix), apply_similarity(matrix, points)
+
+
+def _fit(faces: FaceSet, row: int, five: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the matrix to the aligned frame; Unusable if five points show no face in the image."""
+    known = five[np.isfinite(five).all(axis=1)]
+    if len(known) < 2:
+        raise Unusable("fewer than two landmarks known")
+    if np.ptp(known, axis=0).max() == 0:
+        raise Unusable("landmarks that coincide")
+    distance, roll = misfit(five)
+    if distance > MISFIT:
+        raise Unusable("landmarks that do not fit a face")
+    # A face may lie on its side; where the file asks for a turn, its points have missed that.
+    if abs(roll) > ROLL and is_turned(source_of(faces).read(row)):
+        raise Unusable("landmarks of the image before its EXIF turn")
+    if abs(roll) > UPSIDE_DOWN:
+        raise Unusable("landmarks with the eyes below the mouth")
+    matrix = five_point_alignment(five)
+    places = (FRAME - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    shown = ((places > 0) & (places < [shape[1], shape[0]])).all(axis=-1).mean()
+    if shown < SHOWN:
+        raise Unusable("landmarks outside the image")
+    return matrix
 
 
 def source_of(faces: FaceSet) -> ImageSource:
     """Return where the encoded images of photographs come from."""
     return cast(LazyImages, faces.images).source
-
-
-def outside(points: np.ndarray, width: int, height: int) -> bool:
-    """Return whether the middle of the landmarks (68, 2) lies outside an image of that size."""
-    middle = points.mean(axis=0)
-    return bool(((middle < 0) | (middle > [width, height])).any())
 
 
 _detector = cache(Detector)  # one for each process

@@ -10,24 +10,21 @@ from typing import Any
 import numpy as np
 
 from ifr.common.errors import UserError
-from ifr.common.files import write_text
+from ifr.common.files import file_hash, write_text
 
 FORMAT = 1
+SMALL = 1 << 22  # bytes: a smaller array is read, and its hash checked, when a set is opened
 
 
 @dataclass(frozen=True, eq=False)
 class FaceSet:
-    """Aligned faces with what is known of each; slicing gives a smaller set of the same form.
-
-    Attributes are further arrays of length N by name: ``visible`` (N, 68), ``yaw``, ``pitch``,
-    ``roll`` in degrees, ``occluder`` and ``condition`` as text, ``shot``, ``parts``.
-    """
+    """Aligned faces with what is known of each; slicing gives a smaller set of the same form."""
 
     name: str
     images: np.ndarray  # (N, 112, 112, 3) uint8 RGB, usually memory-mapped
     identity: np.ndarray  # (N,) int64, 0 to the number of identities less one
     landmarks: np.ndarray | None  # (N, 68, 2) float32 pixels of the 112-pixel frame
-    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)  # (N, ...) by name, as yaw
     fingerprint: str = ""  # hash of all that decides the content
 
     def __post_init__(self) -> None:
@@ -42,13 +39,9 @@ class FaceSet:
 
     def __getitem__(self, which: slice | np.ndarray | Sequence[int]) -> "FaceSet":
         """Return the faces of a slice, a boolean mask or an array of indices."""
-        if isinstance(which, slice):
-            rows = np.arange(*which.indices(len(self)), dtype=np.int64)
-        elif np.ndim(which) == 1:
-            which = np.asarray(which)
-            rows = np.arange(len(self), dtype=np.int64)[which]
-        else:
+        if not isinstance(which, slice) and np.ndim(which := np.asarray(which)) != 1:
             raise TypeError("a FaceSet takes a slice, a mask (N,) or indices (M,)")
+        rows = np.arange(len(self), dtype=np.int64)[which]
         key = f"{self.fingerprint}:{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}"
         landmarks = None if self.landmarks is None else self.landmarks[which]
         attributes = {name: array[which] for name, array in self.attributes.items()}
@@ -57,11 +50,12 @@ class FaceSet:
 
 
 def write_record(folder: Path, name: str, fingerprint: str) -> None:
-    """Write ``set.json``: what the folder must hold, so that a truncated set is noticed."""
+    """Write ``set.json``: what the folder must hold, so that a set cut or changed is noticed."""
     files = sorted(folder.glob("*.npy"))
     shapes = {path.stem: list(np.load(path, mmap_mode="r").shape) for path in files}
     sizes = {path.name: path.stat().st_size for path in files}
     record = dict(format=FORMAT, name=name, fingerprint=fingerprint, shapes=shapes, bytes=sizes)
+    record["sha256"] = {path.name: file_hash(path) for path in files if sizes[path.name] <= SMALL}
     write_text(folder / "set.json", json.dumps(record, indent=1) + "\n")
 
 
@@ -76,8 +70,10 @@ def load_set(folder: Path) -> FaceSet:
         if there != size:
             fault = f"{path} has {there} bytes, expected {size}: it was deleted, cut or changed"
             raise UserError(f"{fault}; {remedy}")
+        if size <= SMALL and file_hash(path) != record.get("sha256", {}).get(file, file_hash(path)):
+            raise UserError(f"{path} was changed since the set was made; {remedy}")
         # Images and part maps are large: they are paged in from disk as they are read.
-        arrays[path.stem] = np.load(path, mmap_mode="r" if size > 1 << 22 else None)
+        arrays[path.stem] = np.load(path, mmap_mode="r" if size > SMALL else None)
     images, identity = arrays.pop("images"), arrays.pop("identity")
     landmarks = arrays.pop("landmarks", None)
     return FaceSet(record["name"], images, identity, landmarks, arrays, record["fingerprint"])

@@ -1,11 +1,16 @@
 """What a reader returns: faces, counts, what is missing, and the pairs or templates compared."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
+
+KEYS = ("file", "subject")  # attributes that tell which face of a data set a prepared one is
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,8 @@ class Issue:
 class DatasetIndex:
     """A data set as it lies on disk, before alignment.
 
-    Images are decoded when read. Attributes: ``file``, the path below the root; ``subject``, which
-    ``identity`` numbers in sorted order; and of some readers, in pixels, NaN where unknown,
-    ``five_points`` (N, 5, 2) float32 like ``ARCFACE_TEMPLATE`` and ``box`` (N, 4) float32: x, y,
-    width, height.
+    Attributes: ``file``, the path below the root; ``subject``, which ``identity`` numbers; of some
+    readers, in pixels, ``five_points`` (N, 5, 2) and ``box`` (N, 4): x, y, width, height; or NaN.
     """
 
     faces: FaceSet
@@ -33,29 +36,30 @@ class DatasetIndex:
     protocol: Any = None  # what the format says of pairs, folds or templates
 
 
+ABSENT = -1  # the row of a face that a protocol lists and that is not there
+
+
 @dataclass(frozen=True, eq=False)
 class PairList:
-    """Pairs of faces of a set."""
+    """Pairs of faces of a set, all that are listed."""
 
-    pairs: np.ndarray  # (P, 2) int64 rows of the set
+    pairs: np.ndarray  # (P, 2) int64 rows of the set, ABSENT for a face that is not there
     same: np.ndarray  # (P,) bool, whether a pair is of one person
     folds: np.ndarray  # (P,) int64, the fold of each pair, from 0 on
 
-    def __post_init__(self) -> None:
-        arrays = (self.pairs, self.same, self.folds)
-        shapes, count = [array.shape for array in arrays], len(self.pairs)
-        if shapes != [(count, 2), (count,), (count,)] or self.same.dtype != bool:
-            came = f"{shapes} and same of {self.same.dtype}"
-            raise ValueError(f"pairs, same and folds must be (P, 2), (P,) bool, (P,), got {came}")
+    @property
+    def formed(self) -> np.ndarray:
+        """Whether both faces of each pair are there, (P,) bool."""
+        return np.all(self.pairs >= 0, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Templates:
-    """T templates and the M faces they hold; template t has ``rows[starts[t] : starts[t + 1]]``."""
+    """T templates and the M faces they list; template t has ``rows[starts[t] : starts[t + 1]]``."""
 
     ids: np.ndarray  # (T,) int64 template numbers as published, rising
     subjects: np.ndarray  # (T,) int64 subjects as published; -1 where unknown
-    rows: np.ndarray  # (M,) int64 rows of the faces' set, one template after another
+    rows: np.ndarray  # (M,) int64 rows of the set, template after template; or ABSENT
     media: np.ndarray  # (M,) int64, alike for faces of one medium of a template, as of one video
     starts: np.ndarray  # (T + 1,) int64
     occluded: np.ndarray  # (M,) bool, natural occlusion by the rule of the reader
@@ -72,3 +76,46 @@ class Templates:
         members = self.rows[keep], self.media[keep], starts, self.occluded[keep]
         index = np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
         return Templates(ids, subjects, *members), index
+
+
+def prepared_rows(index: DatasetIndex, faces: FaceSet) -> np.ndarray:
+    """Return the row in a prepared set of each face of an index, (N,) int64, or ABSENT, by names.
+
+    Not by the order they were read in, which changes when images come or go after preparing.
+    """
+    if missing := [key for key in KEYS if key not in faces.attributes]:
+        lacking = f"set {faces.name!r} has no attribute {missing[0]!r}"
+        raise UserError(f"{lacking}: a protocol takes what ifr data prepare makes of its data set")
+    sets = [[one.attributes[key].astype(str) for key in KEYS] for one in (faces, index.faces)]
+    prepared, listed = map(pd.MultiIndex.from_arrays, sets)
+    rows = prepared.get_indexer(listed).astype(np.int64)
+    nameless = not any(index.faces.attributes["subject"])  # numbers alone, in a file of many
+    if (rows == ABSENT).all() or (nameless and faces.name != index.faces.name):
+        expected, came = f"{index.faces.name}, {listed[0][0]}", f"{faces.name}, {prepared[0][0]}"
+        fault = f"the set was made of another data set: expected {expected}, got {came}"
+        raise UserError(f"{fault}; give what ifr data prepare made of this one")
+    return rows
+
+
+def on_rows(protocol: Any, new_row: np.ndarray) -> Any:
+    """Return a protocol with the new row, (N,), of each of its N faces; ABSENT for one gone."""
+    moved = np.append(new_row, ABSENT)  # ABSENT points at the last
+    if isinstance(protocol, PairList):
+        return replace(protocol, pairs=moved[protocol.pairs])
+    if isinstance(protocol, Templates):
+        return replace(protocol, rows=moved[protocol.rows])
+    if isinstance(protocol, tuple):
+        return tuple(on_rows(part, new_row) for part in protocol)
+    if not is_dataclass(protocol) or isinstance(protocol, type):
+        return protocol
+    parts = {name: on_rows(part, new_row) for name, part in vars(protocol).items()}
+    return replace(protocol, **parts)
+
+
+def template_lists(protocol: Any) -> Iterator[Templates]:
+    """Yield all templates of a protocol, part by part."""
+    if isinstance(protocol, Templates):
+        yield protocol
+    elif isinstance(protocol, tuple) or is_dataclass(protocol):
+        for part in protocol if isinstance(protocol, tuple) else vars(protocol).values():
+            yield from template_lists(part)

@@ -1,6 +1,8 @@
 """The photographs a run trains and tests on: any folders of people, and LFW for the test."""
 
+import sys
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from ifr.datasets.index import DatasetIndex, PairList
 from ifr.datasets.prepare import prepare
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.landmark_files import read_landmarks
-from ifr.datasets.readers.lfw import FOLDERS, ListedPair, pair_list, read_lfw, read_pairs
-from ifr.landmarks import FACE_SIZE
+from ifr.datasets.readers.lfw import FOLDERS, pair_list, read_lfw, read_pairs
+from ifr.landmarks import FACE_SIZE, NUM_LANDMARKS
 from ifr.profiles import PhotographsPlan
 
 LANDMARKS = "_landmarks68.npz"  # beside a folder of images, after its name
@@ -25,19 +27,18 @@ def ensure_photographs(
 ) -> dict[str, FaceSet]:
     """Return the sets of a run on photographs, aligned and cached in ``folder`` on first use.
 
-    ``root`` holds LFW (``lfw112/`` or the like, ``pairs.txt``), training folders
-    ``NAME/identity/image.jpg`` and ``NAME_landmarks68.npz`` of each. ``train`` is of people whose
-    name LFW's pairs do not have, ``closed`` further images of them, ``lfw`` the images of the
-    pairs. Whether two data sets show one person under two names cannot be known.
+    ``train`` is of people whose name LFW's pairs do not have, ``closed`` further images of them,
+    ``lfw`` the images of the pairs. Whether two data sets show one person cannot be known.
     """
     lfw_folder, training = find_folders(root)
     pairs = read_pairs(root / "pairs.txt")
-    tested = {name for pair in pairs for name in (pair.name1, pair.name2)}
-    lfw = _aligned(read_lfw(root, images=lfw_folder), root / lfw_folder, folder, progress)
+    tested = {name for pair in pairs for name in pair.people}
+    indices = {name: read_folder(root / name, name=name) for name in training}
+    indices[lfw_folder] = read_lfw(root)
     sources = {
-        name: _aligned(read_folder(root / name, name=name), root / name, folder, progress)
-        for name in training
-    } | {lfw_folder: lfw}
+        name: _aligned(index, root / name, folder, progress) for name, index in indices.items()
+    }
+    lfw = sources[lfw_folder]
     people = [
         (name, subject, rows)
         for name, faces in sources.items()
@@ -47,20 +48,17 @@ def ensure_photographs(
     if plan.identities is not None:
         people = sorted(people, key=lambda person: -len(person[2]))[: plan.identities]
     if len(people) < 2:
-        raise UserError(
-            f"{root} holds {len(people)} identities to train on (of at least {plan.least_images} "
-            "images, and not in LFW's pairs); add a folder NAME/identity/image.jpg with "
-            f"NAME{LANDMARKS} beside it"
-        )
+        few = f"{len(people)} identities to train on (of at least {plan.least_images} images"
+        remedy = f"add a folder NAME/identity/image.jpg with NAME{LANDMARKS} beside it"
+        raise UserError(f"{root} holds {few}, and not in LFW's pairs); {remedy}")
     every = slice(plan.held_out - 1, None, plan.held_out)  # so many images are held out
-    closed = [(*who, rows[every]) for *who, rows in people]
-    train = [(*who, np.delete(rows, every)) for *who, rows in people]
-    sets = {"train": train, "closed": closed}
+    sets: dict[str, list[Person]] = dict(
+        train=[(source, subject, np.delete(rows, every)) for source, subject, rows in people],
+        closed=[(source, subject, rows[every]) for source, subject, rows in people],
+    )
     prints = [asdict(plan), [sources[source].fingerprint for source in sorted(sources)]]
-    joined = {
-        name: _joined(name, value_hash([name, *prints])[:16], sources, chosen)
-        for name, chosen in sets.items()
-    }
+    keys = {name: value_hash([name, *prints])[:16] for name in sets}
+    joined = {name: _joined(name, keys[name], sources, chosen) for name, chosen in sets.items()}
     # LFW's are the images that its pairs need, with their people numbered from 0 on.
     shown = lfw[np.unique(lfw_test_pairs(lfw, root, plan.pairs).pairs)]
     identity = np.unique(shown.identity, return_inverse=True)[1].astype(np.int64)
@@ -80,27 +78,29 @@ def find_folders(root: Path) -> tuple[str, list[str]]:
 
 
 def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairList:
-    """Return the pairs of ``root/pairs.txt`` in a set, or a count, alike of each fold and kind."""
+    """Return the pairs of ``root/pairs.txt`` that a set has, or a count, alike of fold and kind."""
     listed = read_pairs(root / "pairs.txt")
     if count is not None:
-        kinds: dict[tuple[int, bool], list[ListedPair]] = {}
-        for pair in listed:
-            kinds.setdefault((pair.fold, pair.same), []).append(pair)
-        share = count / len(listed)
-        listed = [p for kind in kinds.values() for p in kind[: max(1, round(share * len(kind)))]]
-    return pair_list(lfw, listed)[0]
+        share, kinds = count / len(listed), groupby(listed, lambda pair: (pair.fold, pair.same))
+        some = [list(pairs) for _, pairs in kinds]
+        listed = [pair for kind in some for pair in kind[: max(1, round(share * len(kind)))]]
+    pairs = pair_list(lfw, listed)[0]
+    return PairList(*(array[pairs.formed] for array in (pairs.pairs, pairs.same, pairs.folds)))
 
 
 def _aligned(index: DatasetIndex, images: Path, folder: Path, progress: bool) -> FaceSet:
     file = images.with_name(f"{images.name}{LANDMARKS}")
     if not file.is_file():
-        remedy = (
-            "ifr data prepare --detect finds them, data/README.md says how the file is laid out"
-        )
-        raise UserError(f"{file} is missing: the run needs 68 landmarks of each image; {remedy}")
+        lacking = f"{file} is missing: the run needs 68 landmarks of each image"
+        remedy = "ifr data prepare --detect finds them, data/README.md says how to lay out the file"
+        raise UserError(f"{lacking}; {remedy}")
     method = "none" if index.faces.images.shape[1:3] == (FACE_SIZE, FACE_SIZE) else "five"
     given, name = read_landmarks(file, index.faces), f"photographs-{images.name}"
+    if given.points.shape[1] != NUM_LANDMARKS:
+        raise UserError(f"{file} holds {given.points.shape[1]} points a face; the run needs 68")
     done = prepare(index, folder, name=name, landmarks=given, method=method, progress=progress)
+    for doubt in done.doubts:
+        print(f"{images}: {doubt}", file=sys.stderr)
     return load_set(done.folder)
 
 

@@ -13,20 +13,22 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.common.files import code_hash
+from ifr.common.files import code_hash, write_array, written_whole
 from ifr.common.paths import ASSETS, PACKAGE
-from ifr.datasets.align import METHODS, Detector, align, outside, source_of
+from ifr.datasets.align import METHODS, ROLL, Detector, Unusable, align, align_one, source_of
+from ifr.datasets.doubts import doubts
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.index import DatasetIndex
 from ifr.datasets.readers.images import UnreadableImage
 from ifr.datasets.readers.landmark_files import GivenLandmarks
 from ifr.datasets.shards import Work, is_complete, make_set, read_shard
-from ifr.landmarks import ARCFACE_TEMPLATE, FACE_SIZE, five_points
+from ifr.landmarks import ARCFACE_TEMPLATE, FACE_SIZE, NUM_LANDMARKS, five_points, misfit
 
 BLOCK = 256  # images of one block: 10 MB of aligned faces
 IMAGE_BYTES = 3 * FACE_SIZE**2 + 1024  # on disk: the picture, and the rest
 SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
+MISSED = "missed.csv"  # in the folder of a set
 IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
 # All that decides the pixels and landmarks of an aligned photograph.
 CODE = ("datasets/align.py", "datasets/readers/images.py", "landmarks.py")
@@ -38,7 +40,9 @@ class Prepared:
 
     folder: Path
     kept: int
-    missed: dict[str, int]
+    missed: dict[str, int]  # images by the reason for which they were left out
+    issues: dict[str, int]  # what the reader found missing or did not read, by its kind
+    doubts: list[str]  # what the aligned faces themselves give to think about
 
 
 def prepare(
@@ -55,47 +59,54 @@ def prepare(
     """Align every face of a data set to 112×112 and keep them as ``folder/NAME-FINGERPRINT/``.
 
     By ``"five"`` or ``"all"`` points of the landmarks that are given or dlib detects, by five
-    points of the index, or by ``"none"``: the images are aligned already. The folder, which
-    :func:`ifr.datasets.load_set` opens, has the attributes of the index but ``IN_FRAME``, and
-    ``missed.csv``, the images not used and why. The fingerprint covers file names and sizes,
-    landmarks, settings and the code of the alignment, not the images' bytes.
+    points given or of the index, or by ``"none"``: the images are aligned already. The set has the
+    attributes of the index but ``IN_FRAME``, and ``missed.csv``, the images not used and why. The
+    fingerprint covers file names and sizes, landmarks, settings and the code of the alignment, not
+    the images' bytes.
     """
     faces, points = index.faces, None if landmarks is None else landmarks.points
-    _check_request(faces, points is not None, detect, method)
-    # All that alignment needs to know: landmarks here are in pixels of the images, as IN_FRAME is.
-    known = {key: faces.attributes[key] for key in IN_FRAME if key in faces.attributes}
+    # All that alignment needs to know, in pixels of the images; aligned ones have other pixels.
+    in_frame = () if method == "none" else IN_FRAME
+    known = {key: faces.attributes[key] for key in in_frame if key in faces.attributes}
+    if points is not None and points.shape[1] != NUM_LANDMARKS:
+        if detect:
+            raise UserError("--detect finds 68 landmarks: leave it out, or the five that are given")
+        known, points = known | {"five_points": points}, None
     photographs = replace(faces, landmarks=points, attributes=known)
+    _check_request(faces, photographs, detect, method)
     fingerprint = _fingerprint(photographs, faces.attributes["file"], [name, detect, method])
     target = folder / f"{name}-{fingerprint[:12]}"
-    if landmarks is not None and not is_complete(target):
-        _check_frame(photographs, landmarks, method)
+    if not is_complete(target):
+        source = f"the points of {name}" if landmarks is None else landmarks.source
+        _check_fit(photographs, source, method)
     columns = ("images",) if points is None and not detect else ("images", "landmarks")
     names, sizes = (name, fingerprint, f"aligning {name}"), (len(faces), BLOCK, IMAGE_BYTES)
     starts = range(0, len(faces), BLOCK)
     tasks = (partial(align, photographs[k : k + BLOCK], detect, method) for k in starts)
     work = Work(*names, *sizes, columns, tasks, partial(_write_attributes, faces))
     make_set(target, work, workers, progress)
-    missed = pd.read_csv(target / "missed.csv")["reason"].value_counts(sort=False)
-    return Prepared(target, len(load_set(target)), missed.to_dict())
+    missed, kept = _list_missed(target, index), load_set(target)
+    issues = Counter(issue.kind for issue in index.issues)
+    return Prepared(target, len(kept), missed, dict(issues), doubts(kept.images))
 
 
-def _check_request(faces: FaceSet, given: bool, detect: bool, method: str) -> None:
+def _check_request(faces: FaceSet, photographs: FaceSet, detect: bool, method: str) -> None:
     """Refuse before the work begins what cannot be done."""
+    whole, named = photographs.landmarks is not None or detect, f"set {faces.name!r}"
     if method not in METHODS:
         raise UserError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not len(faces):
-        raise UserError(f"set {faces.name!r} holds no images to align")
-    by_five = method == "five" and "five_points" in faces.attributes
-    if not given and not detect and method != "none" and not by_five:
-        raise UserError(
-            f"set {faces.name!r} has no landmarks to align by: give them (--landmarks), let them "
-            "be found (--detect), or say that the images are aligned already (--method none)"
-        )
+        raise UserError(f"{named} holds no images to align")
+    by_five = method == "five" and "five_points" in photographs.attributes
+    if not (whole or by_five or method == "none"):
+        lacking = f"{named} has no {'68 ' if method == 'all' else ''}landmarks to align by"
+        ways = "give them (--landmarks), let them be found (--detect)"
+        raise UserError(f"{lacking}: {ways}, or say that it is aligned already (--method none)")
     for attribute, array in faces.attributes.items():
         if np.asarray(array).dtype.hasobject:
             fault = f"attribute {attribute} is of Python objects, which are not kept"
             remedy = "give it as numbers or text, such as np.array(values, dtype=str)"
-            raise UserError(f"set {faces.name!r}: {fault}; {remedy}")
+            raise UserError(f"{named}: {fault}; {remedy}")
     if detect:
         Detector()  # raises when its packages are missing
 
@@ -114,37 +125,39 @@ def _fingerprint(photographs: FaceSet, files: np.ndarray, settings: list[object]
     return digest.hexdigest()
 
 
-def _check_frame(photographs: FaceSet, given: GivenLandmarks, method: str) -> None:
-    """Refuse landmarks of another frame than the images before hours are spent on them."""
-    sizes, gaps, far = [], [], 0
-    for row in np.flatnonzero(np.isfinite(given.points).all(axis=(1, 2)))[:SAMPLE]:
+def _check_fit(photographs: FaceSet, source: str, method: str) -> None:
+    """Refuse landmarks that do not fit the images before hours are spent on them."""
+    points = photographs.landmarks
+    if points is None and (points := photographs.attributes.get("five_points")) is None:
+        return
+    whole = points.shape[1] == NUM_LANDMARKS
+    known = np.isfinite(points).all(axis=2).sum(axis=1) >= (NUM_LANDMARKS if whole else 2)
+    rows = np.flatnonzero(known)[:: max(1, known.sum() // SAMPLE)]
+    fives = [five_points(points[row]) if whole else points[row] for row in rows]
+    sizes, reasons = [], Counter[str]()
+    for row in rows:
         with suppress(UnreadableImage):
-            height, width = photographs.images[row].shape[:2]
-            sizes.append((width, height))
-            shift = five_points(given.points[row]) - ARCFACE_TEMPLATE
-            gaps.append(np.linalg.norm(shift, axis=-1).mean())
-            far += outside(given.points[row], width, height)
+            sizes.append("{1} x {0}".format(*photographs.images[row].shape))
+            try:
+                align_one(photographs, row, False, method)
+            except Unusable as error:
+                reasons[str(error)] += 1
     if not sizes:
         return
-    image, gap, fault = f"{sizes[0][0]} x {sizes[0][1]}", np.median(gaps), None
-    if far > len(sizes) / 2:
-        fault = (
-            f"landmarks lie outside their images in {far} of {len(sizes)} faces looked at (images "
-            f"of {image} pixels): they are of another crop or size; give landmarks in pixels of "
-            "the images as they lie on disk"
-        )
-    elif gap < FRAME and set(sizes) != {(FACE_SIZE, FACE_SIZE)}:
-        fault = (
-            f"landmarks are of aligned {FACE_SIZE}-pixel faces, the images have {image} pixels; "
-            "give landmarks of these images, or the aligned images"
-        )
+    gap = np.median([np.nanmean(np.linalg.norm(five - ARCFACE_TEMPLATE, axis=1)) for five in fives])
+    roll, fault = np.median([abs(misfit(five)[1]) for five in fives]), ""
+    if (misses := reasons.total()) > len(sizes) / 2:
+        worst, seen = reasons.most_common(1)[0][0], f"{misses} of {len(sizes)} faces looked at"
+        fault = f"{worst}, in {seen} (images of {sizes[0]} pixels)"
+    elif gap < FRAME and set(sizes) != {f"{FACE_SIZE} x {FACE_SIZE}"}:
+        fault = f"landmarks of aligned {FACE_SIZE}-pixel faces, the images have {sizes[0]} pixels"
+    elif roll > ROLL:
+        fault = f"landmarks of faces turned by {roll:.0f} degrees"
     elif method == "none" and gap >= FRAME:
-        fault = (
-            f"the five points lie {gap:.0f} pixels from ArcFace's template: these images are not "
-            "aligned, or the landmarks are of another frame; use --method five"
-        )
+        fault = f"landmarks {gap:.0f} pixels from ArcFace's template, not aligned"
     if fault:
-        raise UserError(f"{given.source}: {fault}")
+        advice = "give those of these images as viewers show them, in the order of data/README.md"
+        raise UserError(f"{source}: {fault}; {advice}")
 
 
 def _write_attributes(faces: FaceSet, folder: Path, shards: Sequence[Path]) -> None:
@@ -160,11 +173,26 @@ def _write_attributes(faces: FaceSet, folder: Path, shards: Sequence[Path]) -> N
         example = next(iter(missed.values()))[1]
         fault = f"none of the {len(missed)} images can be used ({reason}, such as {example})"
         raise UserError(f"{fault}; {folder} can be deleted")
+    arrays = {name: np.asarray(array)[keep] for name, array in faces.attributes.items()}
     identity = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
-    np.save(folder / "identity.npy", identity)
-    for name, array in faces.attributes.items():
+    for name, array in (arrays | dict(identity=identity)).items():
         if name not in IN_FRAME:
-            np.save(folder / f"{name}.npy", np.asarray(array)[keep])
+            write_array(folder / f"{name}.npy", array)
     rows = [(faces.attributes["file"][row], *missed[row]) for row in sorted(missed)]
-    table = pd.DataFrame(rows, columns=["file", "reason", "detail"])
-    table.to_csv(folder / "missed.csv", index=False, lineterminator="\r\n")
+    _write_missed(folder, pd.DataFrame(rows, columns=["file", "reason", "detail"]))
+
+
+def _list_missed(folder: Path, index: DatasetIndex) -> dict[str, int]:
+    """Add what the reader left out to ``missed.csv``; return the reasons of all other lines."""
+    listed = pd.read_csv(folder / MISSED, dtype=str, keep_default_na=False)
+    missed = listed[listed["file"].isin(index.faces.attributes["file"])]
+    rows = [(issue.where, issue.kind, issue.impact) for issue in index.issues]
+    table = pd.concat([missed, pd.DataFrame(rows, columns=listed.columns)], ignore_index=True)
+    if not table.equals(listed):
+        _write_missed(folder, table)
+    return missed["reason"].value_counts(sort=False).to_dict()
+
+
+def _write_missed(folder: Path, table: pd.DataFrame) -> None:
+    with written_whole(folder / MISSED) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\r\n")

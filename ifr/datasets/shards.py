@@ -3,23 +3,21 @@
 import errno
 import os
 import shutil
-import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
-from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 
-from ifr.common.errors import Stopped, UserError
-from ifr.common.files import write_text, written_whole
-from ifr.common.hardware import usable_cores
-from ifr.common.paths import require_writable
+from ifr.common.errors import DiskFull, Stopped, UserError
+from ifr.common.files import alone, write_text, written_whole
+from ifr.common.hardware import end_with_parent, usable_cores
 from ifr.common.progress import progress_bar
 from ifr.datasets.face_set import write_record
 
@@ -56,10 +54,9 @@ def make_set(folder: Path, work: Work, workers: int | None = None, progress: boo
     """
     if is_complete(folder):
         return
-    require_writable(folder.parent)
     partial = folder.with_name(f"{folder.name}.partial")
     try:
-        with _alone(folder):
+        with alone(folder.with_name(f"{folder.name}.lock")):
             if is_complete(folder):  # the process waited for has made it
                 return
             shards = _shard_files(partial, work)
@@ -88,22 +85,6 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a set, after a line on stderr if another process has it."""
-    file = folder.with_name(f"{folder.name}.lock")
-    lock = FileLock(file)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is making {folder}: waiting for it", file=sys.stderr, flush=True)
-        held = lock.acquire()
-    with held:
-        yield
-    with suppress(OSError):
-        file.unlink()  # nobody works on a complete set, whichever lock file he holds
-
-
 def _shard_files(partial: Path, work: Work) -> list[Path]:
     """Return the file of each block, without the leftovers of another set."""
     owner, mark = partial / SHARDS / "made_for.txt", f"{work.fingerprint} {work.block}"
@@ -116,20 +97,35 @@ def _shard_files(partial: Path, work: Work) -> list[Path]:
 @contextmanager
 def _room_for(partial: Path, work: Work) -> Iterator[None]:
     """Refuse a disk that is too small, before the work and when it fills up meanwhile."""
-    # The blocks stay until they are put together: everything is there twice.
-    there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    needed, free = 2 * work.images * work.image_bytes - there, shutil.disk_usage(partial).free
-    short = f"{needed / 1e9:.2g} GB in {partial.parent}, which has {free / 1e9:.2g} GB"
-    advice = "free them or choose another folder; what is done is kept"
-    message = f"{work.title} needs {short}: {advice}"
-    if free < needed:
-        raise UserError(message)
     try:
+        if not _is_room(partial, _needed(partial, work)):
+            raise DiskFull
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(f"{error.strerror}: {message}") from None
+    except DiskFull as error:
+        needed, free = _needed(partial, work), shutil.disk_usage(partial).free
+        short = f"{work.title} needs {needed:,} bytes in {partial.parent}, which has {free:,} free"
+        remedy = "make room or choose another folder; what is done is kept"
+        raise DiskFull(f"{short}: {remedy}") from error
+
+
+def _needed(partial: Path, work: Work) -> int:
+    """Return the bytes still to be written: blocks stay until they are put together."""
+    there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    return max(2 * work.images * work.image_bytes - there, 1)
+
+
+def _is_room(folder: Path, size: int) -> bool:
+    """Return whether so many bytes can be had, asking for them where the system has quotas."""
+    if shutil.disk_usage(folder).free < size:
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # macOS and Windows have no such call
+        return True
+    except OSError as error:  # another: this file system has no such call, or limits one file
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    return True
 
 
 def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: bool) -> None:
@@ -137,8 +133,9 @@ def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: 
     todo = {block for block, path in enumerate(shards) if not path.exists()}
     workers = max(1, min(workers or usable_cores(), len(todo)))
     # Fresh interpreters: forking a process with OpenMP threads can hang.
-    options = dict(backend="loky", batch_size=1, idle_worker_timeout=IDLE)
-    parallel = Parallel(workers, return_as="generator_unordered", **options)
+    options = dict(backend="loky", batch_size=1, return_as="generator_unordered")
+    options |= dict(idle_worker_timeout=IDLE, initializer=end_with_parent)
+    parallel = Parallel(workers, **options)
     tasks = enumerate(zip(shards, work.tasks, strict=True))
     calls = (delayed(_write_shard)(*task, block) for block, task in tasks if block in todo)
     done = work.images - work.size(todo)
@@ -147,10 +144,9 @@ def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: 
             for block in parallel(calls):
                 bar.update(work.size([block]))
         except BrokenProcessPool:
-            raise UserError(
-                f"{work.title}: one of {workers} worker processes was killed, most likely for lack "
-                "of memory: what is done is kept; run the same command again, with fewer --workers"
-            ) from None
+            lost = f"one of {workers} worker processes was killed, most likely for lack of memory"
+            remedy = "what is done is kept; run the same command again, with fewer --workers"
+            raise UserError(f"{work.title}: {lost}: {remedy}") from None
 
 
 def _write_shard(path: Path, task: Callable[[], Block], block: int) -> int:
@@ -169,7 +165,7 @@ def _assemble(shards: Sequence[Path], columns: Sequence[str], folder: Path) -> N
     """Write each column of all shards as one ``.npy`` file, holding one shard at a time."""
     for name in columns:
         rows = 0
-        with open(folder / f"{name}.npy", "wb") as file:
+        with written_whole(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
             for path in shards:
                 array = np.ascontiguousarray(read_shard(path)[name])
                 rows += len(array)

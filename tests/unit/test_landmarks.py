@@ -119,3 +119,44 @@ def test_check_landmarks_accepts_what_it_should():
 def test_check_landmarks_names_what_is_wrong(value, error, message):
     with pytest.raises(error, match=message):
         lm.check_landmarks(value, "probe landmarks", size=112)
+
+
+FIVE = np.array(lm.ARCFACE_TEMPLATE)
+
+
+def turned(points: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn points clockwise, as they are seen in an image."""
+    angle = np.radians(degrees)
+    return points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180, -90])
+def test_misfit_is_blind_to_place_and_size_and_tells_the_roll(degrees):
+    distance, roll = lm.misfit(3 * turned(FIVE, degrees) + [500, -70])
+    assert distance < 0.1
+    assert abs((roll - degrees + 180) % 360 - 180) < 3
+
+
+def test_misfit_accepts_a_profile_and_refuses_swapped_sides():
+    # Eyes, nose and mouth corners of the mean head from its side, which both eyes share.
+    profile = np.array([[-2.6, -9.8], [-2.6, -9.8], [5.6, 0.9], [-0.2, 9.4], [-0.2, 9.4]])
+    assert lm.misfit(profile)[0] < 0.1 and lm.misfit(profile * [-1, 1])[0] < 0.1
+    for order in ([1, 0, 2, 4, 3], [1, 0, 2, 3, 4], [0, 1, 2, 4, 3], [3, 4, 2, 0, 1]):
+        distance, roll = lm.misfit(FIVE[order])
+        assert distance > 0.4 or abs(roll) > 120
+    assert lm.misfit(FIVE[:, ::-1])[0] > 0.4
+
+
+@pytest.mark.parametrize("direction", [[1, 0], [0, 1], [1, 1], [3, -2]])
+def test_points_on_a_line_are_no_face(direction):
+    for place in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 2], [0, 8, 4, 2, 6]):
+        assert lm.misfit(np.outer(place, direction))[0] == 1
+    assert lm.misfit(np.ones((5, 2)))[0] == 1
+
+
+def test_unknown_points_do_not_count_in_misfit():
+    three = np.where(np.arange(5)[:, None] < 3, FIVE, np.nan)
+    assert lm.misfit(three)[0] < 0.1 and abs(lm.misfit(three)[1]) < 5
+    two = np.where(np.arange(5)[:, None] < 2, turned(FIVE, 20), np.nan)
+    assert lm.misfit(two)[0] < 1e-6 and lm.misfit(two)[1] == pytest.approx(20, abs=1)
+    assert abs(lm.misfit(three[[1, 0, 2, 3, 4]])[1]) > 45

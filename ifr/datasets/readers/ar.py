@@ -5,28 +5,28 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.readers.images import Files, is_image, photograph_set, require
+from ifr.datasets.index import ABSENT, DatasetIndex, Issue
+from ifr.datasets.readers.folder import list_images
+from ifr.datasets.readers.images import Files, photograph_set, require
 
 NAME = re.compile(r"(?P<sex>[mw])-(?P<person>\d+)-(?P<shot>\d+)", re.IGNORECASE)
-SESSION_SHOTS = 13
-SHOTS = 2 * SESSION_SHOTS
-CONDITIONS = (
-    *("neutral", "smile", "anger", "scream", "light left", "light right", "light both"),
-    *(f"{what} {light}" for what in ("sunglasses", "scarf") for light in ("even", "left", "right")),
-)
-RAW = ".raw"
+SHOTS = 26  # 1 to 13 are session 1, 14 to 26 session 2, each in one order
+SESSIONS = np.repeat([1, 2], SHOTS // 2)
+OCCLUDERS = np.tile(np.repeat(["none", "sunglasses", "scarf"], [7, 3, 3]), 2)
+_PLAIN = ("neutral", "smile", "anger", "scream", "light left", "light right", "light both")
+_COVERED = [f"{what} {light}" for what in OCCLUDERS[7:13:3] for light in ("even", "left", "right")]
+CONDITIONS = np.tile([*_PLAIN, *_COVERED], 2)
 
 
 def read_ar(root: Path) -> DatasetIndex:
     """Read the AR database; folders below the root do not matter, names do.
 
-    Shots 1 to 13 are session 1 and 14 to 26 session 2, each in the order of ``CONDITIONS``, AR's
-    own. Attributes ``shot``, ``session``, ``condition`` and ``occluder``; ``counts``: images,
-    identities, occluded, paper_subset.
+    Shots 1 to 13 are session 1, 14 to 26 session 2. Attributes ``shot``, ``session``,
+    ``condition`` and ``occluder``.
     """
     root = require(root, "give the one with AR's images", "folder")
     shots, issues = _shots(root)
@@ -35,20 +35,15 @@ def read_ar(root: Path) -> DatasetIndex:
         raise UserError(f"{root} holds no image named as AR's are: {names}")
     keys = sorted(shots)
     subjects, shot = [subject for subject, _ in keys], np.array([number for _, number in keys])
-    condition = np.array(CONDITIONS)[(shot - 1) % SESSION_SHOTS]
-    kind = np.char.partition(condition, " ")[:, 0]
-    occluder = np.where(np.isin(kind, ("sunglasses", "scarf")), kind, "none")
-    session = (shot - 1) // SESSION_SHOTS + 1
-    labels = dict(shot=shot, session=session, condition=condition, occluder=occluder)
+    columns = dict(session=SESSIONS, condition=CONDITIONS, occluder=OCCLUDERS)
+    labels = dict(shot=shot) | {name: column[shot - 1] for name, column in columns.items()}
     faces = photograph_set("ar", Files(root, [shots[key] for key in keys]), subjects, **labels)
     people = Counter(subjects)
-    issues += [
-        Issue("missing shots", subject, f"{SHOTS - count} of its {SHOTS} shots are not there")
-        for subject, count in people.items()
-        if count < SHOTS
-    ]
+    for subject, lost in ((one, SHOTS - count) for one, count in people.items() if count < SHOTS):
+        impact = f"{lost} of its {SHOTS} shots are not there"
+        issues.append(Issue("missing shots", subject, impact))
     counts = dict(images=len(faces), identities=len(people))
-    counts["occluded"] = int((occluder != "none").sum())
+    counts["occluded"] = int((labels["occluder"] != "none").sum())
     counts["paper_subset"] = int(paper_subset(faces).sum())
     return DatasetIndex(faces, counts, tuple(issues))
 
@@ -60,27 +55,30 @@ def paper_subset(faces: FaceSet) -> np.ndarray:
     code names 135 people times shots 8 to 13, which is session 1.
     """
     shot = np.asarray(faces.attributes["shot"])
-    return (shot >= 8) & (shot <= SESSION_SHOTS)
+    return (shot >= 8) & (shot <= 13)
+
+
+def list_shots(faces: FaceSet, rows: np.ndarray) -> pd.DataFrame:
+    """Return subject, session, shot, occluder and row of each shot of the sessions people sat for.
+
+    ``rows``, (N,), are where the faces of :func:`read_ar` lie in a set; or ABSENT.
+    """
+    known = pd.DataFrame({name: faces.attributes[name] for name in ("subject", "session", "shot")})
+    every = pd.DataFrame(dict(shot=range(1, SHOTS + 1), session=SESSIONS, occluder=OCCLUDERS))
+    listed = known[["subject", "session"]].drop_duplicates().merge(every, on="session")
+    found = listed.merge(known.assign(row=rows), how="left")
+    return found.fillna(dict(row=ABSENT)).astype(dict(row=np.int64))
 
 
 def _shots(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
     """Return the file of each (subject, shot), and what is wrong with the others."""
-    files: dict[tuple[str, int], str] = {}
-    issues = []
-    for path in sorted(path for path in root.rglob("*") if not path.is_dir()):
-        relative, match = path.relative_to(root).as_posix(), NAME.fullmatch(path.stem)
-        if match and path.suffix.lower() == RAW:
-            impact = "not read: convert it from 768x576 raw RGB to .png first"
-            issues.append(Issue("raw image", relative, impact))
-            continue
-        if not match or not is_image(path) or not 1 <= int(match["shot"]) <= SHOTS:
-            issues.append(Issue("stray file", relative, "not read"))
+    files, issues = dict[tuple[str, int], str](), list[Issue]()
+    for file in list_images(root, root, issues):
+        match = NAME.fullmatch(Path(file).stem)
+        if not match or not 1 <= int(match["shot"]) <= SHOTS:
+            issues.append(Issue("stray file", file, "not read"))
             continue
         key = (f"{match['sex'].lower()}-{int(match['person']):03d}", int(match["shot"]))
-        if key in files:
-            issues.append(Issue("duplicate", relative, f"the same shot as {files[key]}"))
-        elif path.stat().st_size == 0:
-            issues.append(Issue("empty file", relative, f"{key[0]} has a shot less"))
-        else:
-            files[key] = relative
+        if (first := files.setdefault(key, file)) != file:
+            issues.append(Issue("duplicate", file, f"the same shot as {first}"))
     return files, issues

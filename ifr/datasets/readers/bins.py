@@ -11,11 +11,10 @@ from ifr.datasets.index import DatasetIndex, PairList
 from ifr.datasets.readers.images import ImageSource, photograph_set, require
 
 FOLDS = 10
-# All that a pickle of arrays, bytes and lists of numbers needs.
+# All that a pickle of arrays, bytes and lists of numbers needs, of NumPy 1 and 2.
 PARTS = ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
-CORES = ("numpy.core", "numpy._core")  # of NumPy 1 and 2
 ADMITTED = {"_codecs.encode", "numpy.dtype", "numpy.ndarray"}
-ADMITTED |= {f"{core}.{part}" for core in CORES for part in PARTS}
+ADMITTED |= {f"numpy.{core}.{part}" for core in ("core", "_core") for part in PARTS}
 
 
 class _Refused(Exception):
@@ -47,28 +46,22 @@ def read_bin(path: Path) -> DatasetIndex:
     """Read a pickle of ``(bins, issame)``: two encoded images for each pair, held in memory.
 
     A pickle can run any program when it is opened; this reader lets only arrays through. Each
-    image is an identity, with an empty ``subject``. ``protocol``: the pairs in ten equal folds, as
-    InsightFace takes them. ``counts``: images, pairs.
+    image is an identity. ``protocol``: the pairs in ten equal folds, as InsightFace takes them.
     """
     path = require(path, "give an InsightFace .bin file")
     bins, issame = _load(path)
     images = np.empty(len(bins), object)
     images[:] = [_as_bytes(path, number, image) for number, image in enumerate(bins)]
-    try:
-        flags = np.array([int(flag) for flag in issame])
-    except (TypeError, ValueError):
-        flags = np.array([-1])
-    if not len(flags) or not np.isin(flags, (0, 1)).all():
+    if not len(issame) or not all(np.ndim(flag) == 0 and flag in (0, 1) for flag in issame):
         raise UserError(f"{path}: the second part must be a list of true and false")
-    if len(images) != 2 * len(flags):
-        counts = f"{len(images)} images for {len(flags)} pairs, expected {2 * len(flags)}"
+    if len(images) != 2 * len(issame):
+        counts = f"{len(images)} images for {len(issame)} pairs, expected {2 * len(issame)}"
         raise UserError(f"{path}: {counts}; the file is cut short or of another kind")
-    rows = np.arange(len(images), dtype=np.int64)
-    unknown = np.full(len(rows), "")
+    rows, unknown = np.arange(len(images), dtype=np.int64), np.full(len(images), "")
     faces = photograph_set(path.stem, Buffers(path, rows, images), rows, subject=unknown)
-    folds = np.arange(len(flags), dtype=np.int64) * FOLDS // len(flags)
-    pairs = PairList(rows.reshape(-1, 2), flags.astype(bool), folds)
-    return DatasetIndex(faces, dict(images=len(images), pairs=len(flags)), (), pairs)
+    folds = rows[: len(issame)] * FOLDS // len(issame)
+    pairs = PairList(rows.reshape(-1, 2), np.array(issame, bool), folds)
+    return DatasetIndex(faces, dict(images=len(images), pairs=len(issame)), (), pairs)
 
 
 def _load(path: Path) -> tuple:
@@ -77,10 +70,11 @@ def _load(path: Path) -> tuple:
     try:
         content = reader.load()
     except _Refused as refused:
-        raise UserError(
-            f"{path}: this pickle asks for {refused}, which may run a program; only arrays are "
-            "let through. Do not open it by other means unless you trust where it comes from"
-        ) from None
+        fault = (
+            f"this pickle asks for {refused}, which may run a program; only arrays are let through"
+        )
+        advice = "Do not open it by other means unless you trust where it comes from"
+        raise UserError(f"{path}: {fault}. {advice}") from None
     except MemoryError:
         raise UserError(f"{path}: broken: it asks for more memory than there is") from None
     except Exception as error:  # a broken pickle raises nearly anything

@@ -1,49 +1,114 @@
 """Photographs as ``ROOT/identity/image.jpg``: CASIA-WebFace, CelebA and whatever else."""
 
+import errno
+import os
+import stat
 from pathlib import Path
+
+import cv2
+import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex, Issue
 from ifr.datasets.readers.images import Files, is_image, photograph_set, require
 
 LAYOUT = "expected one folder for each identity with its images: ROOT/identity/image.jpg"
+NOT_READ = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".raw")
+NO_PEOPLE = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")  # put there by systems
+REASONS = {errno.EACCES: "no permission", errno.ENOENT: "dangling link", errno.ELOOP: "link loop"}
 
 
-def read_folder(root: Path, *, name: str | None = None) -> DatasetIndex:
-    """Read a folder of identities, named as itself if None; all but full images are issues."""
-    root = require(root, LAYOUT, "folder")
-    files: list[str] = []
-    issues: list[Issue] = []
-    loose = 0
-    for entry in sorted(root.iterdir(), key=lambda path: path.name):
-        if entry.is_dir():
-            files += _images_of(entry, root, issues)
-            continue
-        loose += is_image(entry)
-        impact = "none of its people is known" if is_image(entry) else "none"
-        issues.append(Issue("stray file", entry.name, impact))
+def read_folder(root: Path, *, name: str | None = None, level: int | None = None) -> DatasetIndex:
+    """Read a folder of identities, named as itself if None; all but full images are issues.
+
+    The folders at ``level`` name the identities, whose images may lie at any depth below: 1 for
+    those in the root; None is 1, but refuses folders that look like groups of people.
+    """
+    root, issues, depth = require(root, LAYOUT, "folder"), list[Issue](), level or 1
+    found = list_images(root, root, issues)
+    files = [file for file in found if file.count("/") >= depth]
+    loose = [file for file in found if file.count("/") < depth]
+    issues += [Issue("stray file", file, "none of its people is known") for file in loose]
     if not files:
-        seen = f"; {loose} images lie in {root} itself" if loose else ""
+        seen = f"; {len(loose)} images lie in {root} itself" if loose else ""
         raise UserError(f"{root} holds no identity with an image; {LAYOUT}{seen}")
-    subjects = [file.partition("/")[0] for file in files]
+    if level is None:
+        _refuse_groups(root, files)
+    subjects = [file.split("/")[depth - 1] for file in files]
+    names = pd.Series(sorted(set(subjects)))
+    impact = "counted as different people though only case or accents' form differ"
+    for _, alike in names.groupby(names.str.normalize("NFC").str.casefold()):
+        issues += [Issue("names alike", ", ".join(alike), impact)] if len(alike) > 1 else []
     faces = photograph_set(name or root.resolve().name, Files(root, files), subjects)
-    counts = dict(images=len(files), identities=len(set(subjects)))
-    return DatasetIndex(faces, counts, tuple(issues))
+    return DatasetIndex(faces, dict(images=len(files), identities=len(names)), tuple(issues))
 
 
-def _images_of(folder: Path, root: Path, issues: list[Issue]) -> list[str]:
-    """Return the images of one identity relative to the root; note what else is there."""
-    files = []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        relative = path.relative_to(root).as_posix()
-        if path.is_dir():
-            issues.append(Issue("folder in an identity", relative, "its files are not read"))
-        elif not is_image(path):
-            issues.append(Issue("stray file", relative, "none"))
-        elif path.stat().st_size == 0:
-            issues.append(Issue("empty file", relative, f"{folder.name} has an image less"))
+def list_images(
+    folder: Path, root: Path, issues: list[Issue], above: tuple[tuple[int, int], ...] = ()
+) -> list[str]:
+    """Return the images in and below a folder, by paths relative to the root, links followed."""
+    here, files, problem = folder.relative_to(root).as_posix(), list[str](), ""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in above:
+            problem = "link loop"
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        problem = _reason(error)
+    if problem:
+        issues.append(Issue(problem, here, "its images are not read from here"))
+        return []
+    above = (*above, (status.st_dev, status.st_ino))
+    for entry in entries:
+        path = entry.name if folder == root else f"{here}/{entry.name}"
+        try:
+            entry.name.encode()
+            hidden = entry.name.startswith(".") or entry.name in NO_PEOPLE
+            if entry.is_dir() and not hidden:
+                files += list_images(folder / entry.name, root, issues, above)
+                continue
+            problem, impact = ("hidden folder", "not read") if entry.is_dir() else _problem(entry)
+        except UnicodeEncodeError:
+            path = os.fsencode(path).decode(errors="backslashreplace")
+            problem, impact = "name not in UTF-8", "not read: rename it"
+        except OSError as error:
+            problem, impact = _reason(error), "not read"
+        if problem:
+            issues.append(Issue(problem, path, impact))
         else:
-            files.append(relative)
-    if not files:
-        issues.append(Issue("identity without images", folder.name, "one identity less"))
+            files.append(path)
+    if not files and folder != root:
+        issues.append(Issue("folder without images", here, "no person"))
     return files
+
+
+def _problem(entry: os.DirEntry) -> tuple[str, str]:
+    """Return kind and impact of a file that is not read, empty for an image."""
+    status, path = entry.stat(), Path(entry.path)
+    if not stat.S_ISREG(status.st_mode):
+        return "neither file nor folder", "not read"
+    if is_image(path):
+        return ("", "") if status.st_size else ("empty file", "an image less")
+    suffix, shown = path.suffix.lower(), not entry.name.startswith(".")
+    if shown and (suffix in NOT_READ or cv2.haveImageReader(entry.path)):
+        return "image whose ending is not read", "an image less: save it as .jpg or .png"
+    return "stray file", "none"
+
+
+def _reason(error: OSError) -> str:
+    return REASONS.get(error.errno or 0, str(error.strerror))
+
+
+def _refuse_groups(root: Path, files: list[str]) -> None:
+    """Refuse folders of folders of more names than they have themselves: groups of people?"""
+    folders = [file.split("/")[:-1] for file in files]
+    if min(map(len, folders)) == 1:
+        return
+    depths = range(max(map(len, folders)))
+    names = [sorted({parts[k] for parts in folders if len(parts) > k}) for k in depths]
+    deep = max(depths, key=lambda depth: len(names[depth]))
+    if deep:
+        first, second = names[0], names[deep]
+        seen = f"its {len(first)} folders, such as {first[0]}, hold no images but folders of"
+        choice = f"--level 1 if {first[0]} is a person, --level {deep + 1} if {second[0]} is"
+        raise UserError(f"{root}: {seen} {len(second)} names, such as {second[0]}: give {choice}")

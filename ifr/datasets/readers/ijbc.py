@@ -13,18 +13,12 @@ from ifr.datasets.readers import ijb
 from ifr.datasets.readers.ijb import read_numbers
 from ifr.datasets.readers.images import Files, photograph_set
 
-FLAGS = tuple(f"OCC{number}" for number in range(1, 19))
-COLUMNS = dict(
-    texts=("FILENAME", "SIGHTING_ID"),
-    integers=("TEMPLATE_ID", "SUBJECT_ID"),
-    numbers=("FRAME_NUM", "YAW", *ijb.BOX, *FLAGS),
-)
+FLAGS = [f"OCC{number}" for number in range(1, 19)]
 # The two galleries, the mixed probes, and the comparisons, in protocols/.
 TABLES = ("ijbc_1N_gallery_G1.csv", "ijbc_1N_gallery_G2.csv", "ijbc_1N_probe_mixed.csv")
 MATCHES = "ijbc_11_G1_G2_matches.csv"
 MEDIA, PAIRS = "ijbc_face_tid_mid.txt", "ijbc_template_pair_label.txt"  # in meta/
 POINTS = "ijbc_name_5pts_score.txt"
-LAYOUTS = {"nist": Path("protocols") / MATCHES, "arcface": Path("meta") / MEDIA}
 CROPS = "loose_crop"
 
 
@@ -37,57 +31,51 @@ class IjbcProtocol:
     same: np.ndarray  # (P,) bool
     galleries: tuple[Templates, ...]  # two, of the 1:N protocol; empty where the layout has none
     probes: Templates | None  # that are searched in each gallery
+    unknown: int = 0  # comparisons of templates that no table names
 
 
-def read_ijbc(root: Path, *, layout: str | None = None) -> DatasetIndex:
-    """Read IJB-C in the layout ``"nist"`` or ``"arcface"``; what is there if None, NIST's first.
+def read_ijbc(root: Path) -> DatasetIndex:
+    """Read IJB-C in NIST's layout or in ArcFace's, whichever is there, NIST's first.
 
-    NIST's: ``protocols/`` with comparisons, galleries and mixed probes; images by ``FILENAME``. It
-    names no medium: frames of one ``SIGHTING_ID`` are taken for a video, a still for its own. A
-    face is occluded when any of its 18 OCC flags is set, as in the released code (whose list names
-    OCC18 twice and OCC8 never; we take all).
-
-    ArcFace's: ``meta/`` with media, labelled pairs and five points; crops in ``loose_crop/``. It
-    names no subjects and no occlusion: no galleries, and every template is an identity.
-
-    Attributes ``image``, ``box`` or ``five_points``; ``protocol``: an IjbcProtocol.
+    NIST's names no medium: frames of one ``SIGHTING_ID`` are taken for a video, a still for its
+    own. A face is occluded when any of its 18 OCC flags is set, as in the released code (whose list
+    names OCC18 twice and OCC8 never; we take all). ArcFace's names no subjects and no occlusion: no
+    galleries, and every template is an identity. Faces have ``image``, ``box`` or ``five_points``;
+    ``protocol``: an IjbcProtocol.
     """
-    root = Path(root)
-    if layout is not None and layout not in LAYOUTS:
-        raise UserError(f"layout must be nist or arcface, got {layout!r}")
-    there = [name for name, file in LAYOUTS.items() if (root / file).is_file()]
-    layout = layout or (there[0] if there else None)
-    if layout not in there:
-        files = LAYOUTS.values() if layout is None else [LAYOUTS[layout]]
-        raise UserError(f"{root} lacks {' and '.join(map(str, files))}")
-    issues: list[Issue] = []
-    read_layout = _read_nist if layout == "nist" else _read_arcface
+    root, issues = Path(root), list[Issue]()
+    read_layout = next((read for file, read in LAYOUTS.items() if (root / file).is_file()), None)
+    if read_layout is None:
+        raise UserError(f"{root} lacks {' and '.join(LAYOUTS)}")
     faces, protocol, subjects, occluded = read_layout(root, issues)
     counts = dict(images=len(np.unique(faces.attributes["image"])), faces=len(faces))
-    counts |= dict(identities=subjects, templates=len(protocol.verify))
-    counts |= dict(comparisons=len(protocol.pairs), occluded=occluded)
-    return DatasetIndex(faces, counts, tuple(issues), protocol)
+    left, index = protocol.verify.subset(protocol.verify.rows >= 0)
+    formed = (index[protocol.pairs] >= 0).all(axis=1).sum()
+    counts |= dict(identities=subjects, templates=len(left), comparisons=int(formed))
+    return DatasetIndex(faces, counts | dict(occluded=occluded), tuple(issues), protocol)
 
 
 def _read_nist(root: Path, issues: list[Issue]) -> tuple[FaceSet, IjbcProtocol, int, int]:
     """Return faces, protocol, and the numbers of subjects and of occluded faces."""
     folder = root / "protocols"
     tables = {str(folder / name): folder / name for name in TABLES}
-    lines = ijb.read_lines(tables, **COLUMNS).rename(columns={"FILENAME": "FILE"})
+    texts, integers = ("FILENAME", "SIGHTING_ID"), ("TEMPLATE_ID", "SUBJECT_ID")
+    numbers = ("FRAME_NUM", *ijb.BOX, *FLAGS)
+    lines = ijb.read_lines(tables, texts, integers, numbers).rename(columns={"FILENAME": "FILE"})
     lines["template"] = "template " + lines["TEMPLATE_ID"].astype(str)
-    lines, faces = ijb.number_faces(ijb.find_images(lines, root, issues))
+    lines, faces = ijb.find_faces(lines, root, issues)
     # A still image is a medium by itself, frames are one by their sighting.
     still, video = "still " + lines["row"].astype(str), "video " + lines["SIGHTING_ID"]
     lines["MEDIA_ID"] = pd.factorize(still.where(lines["FRAME_NUM"].isna(), video))[0]
-    lines["occluded"] = (lines[list(FLAGS)] > 0).any(axis=1)
+    lines["occluded"] = (lines[FLAGS] > 0).any(axis=1)
     *galleries, probes = [ijb.group_templates(lines, source) for source in tables]
     # A template may be in several tables: it is verified as the first of them has it.
     first_table = lines.groupby("TEMPLATE_ID")["source"].transform("first")
     first = lines[lines["source"] == first_table].assign(source=str(folder))
     verify = ijb.group_templates(first, str(folder))
-    pairs, same = ijb.read_pairs(folder / MATCHES, verify, root, issues)
-    protocol = IjbcProtocol(verify, pairs, same, tuple(galleries), probes)
-    occluded = lines["row"][lines["occluded"]].nunique()
+    pairs, same, unknown = ijb.read_pairs(folder / MATCHES, verify, root, issues)
+    protocol = IjbcProtocol(verify, pairs, same, tuple(galleries), probes, unknown)
+    occluded = lines["row"][lines["occluded"] & (lines["row"] >= 0)].nunique()
     return ijb.face_set("ijbc", root, faces), protocol, faces["SUBJECT_ID"].nunique(), occluded
 
 
@@ -99,16 +87,16 @@ def _read_arcface(root: Path, issues: list[Issue]) -> tuple[FaceSet, IjbcProtoco
     known = dict(SUBJECT_ID=-1, occluded=False, source=str(folder / MEDIA))
     lines = lines.assign(FILE=f"{CROPS}/" + lines["name"], **known)
     lines["template"] = "template " + lines["TEMPLATE_ID"].astype(str)
-    lines, first = ijb.number_faces(ijb.find_images(lines, root, issues))
+    lines, first = ijb.find_faces(lines, root, issues)
     verify = ijb.group_templates(lines, str(folder / MEDIA))
-    pairs, same = ijb.read_pairs(folder / PAIRS, verify, root, issues, labelled=True)
+    pairs, same, unknown = ijb.read_pairs(folder / PAIRS, verify, root, issues, labelled=True)
     image = first["image"].to_numpy(str)
     points = _five_points(folder / POINTS, first["name"].to_numpy(str), issues)
     owners = first["TEMPLATE_ID"].to_numpy()
     faces = photograph_set("ijbc", Files(root, image), owners, image=image, five_points=points)
     impact = "the occluded subset and the galleries need NIST's tables"
     issues.append(Issue("no subjects and no occlusion", "meta/", impact))
-    return faces, IjbcProtocol(verify, pairs, same, (), None), 0, 0
+    return faces, IjbcProtocol(verify, pairs, same, (), None, unknown), 0, 0
 
 
 def _five_points(path: Path, names: np.ndarray, issues: list[Issue]) -> np.ndarray:
@@ -117,9 +105,10 @@ def _five_points(path: Path, names: np.ndarray, issues: list[Issue]) -> np.ndarr
     kinds = {"name": str} | dict.fromkeys([*points, "score"], np.float32)
     table = read_numbers(path, kinds, separator=r"\s+").drop_duplicates("name").set_index("name")
     values = table.reindex(names)[points].to_numpy(np.float32)
+    unknown = names[np.isnan(values).any(axis=1)].tolist()
     impact = "it cannot be aligned by them"
-    issues += [
-        Issue("no five points", f"{path.name}, {name}", impact)
-        for name in names[np.isnan(values).any(axis=1)]
-    ]
+    issues += [Issue("no five points", f"{path.name}, {name}", impact) for name in unknown]
     return values.reshape(-1, 5, 2)
+
+
+LAYOUTS = {f"protocols/{MATCHES}": _read_nist, f"meta/{MEDIA}": _read_arcface}

@@ -3,18 +3,21 @@
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+_JPEG, _PNM = (".jpg", ".jpeg", ".jpe", ".jfif"), (".ppm", ".pgm", ".pnm")
+SUFFIXES = (*_JPEG, *_PNM, ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 64_000_000  # of one image; a larger one is taken for an accident or an attack
+ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 
 
 class UnreadableImage(UserError):
@@ -22,24 +25,33 @@ class UnreadableImage(UserError):
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode one image, which messages call ``name``, to (H, W, 3) uint8 RGB.
+    """Decode one image to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    Greyscale is repeated over the channels, CMYK and palettes are converted, 16 bits are scaled to
-    8, transparency is laid on black, and the EXIF orientation is applied.
+    16 bits are scaled to 8, transparency is laid on black, of an animation the first is taken.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
-                size = f"{image.width} x {image.height} pixels are more than {MOST_PIXELS:,}"
-                raise UnreadableImage(f"{name}: {size}; crop or shrink it first")
+                raise Image.DecompressionBombError
+            if image.mode == "F":
+                raise UnreadableImage(f"{name}: floating-point pixels; save it with 8 or 16 bits")
             return _as_rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        content = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
-        raise UnreadableImage(f"{name}: {content}, not an image this can read") from None
     except UnreadableImage:
         raise
+    except UnidentifiedImageError:
+        content = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
+        fault = f"{content}, not an image this can read"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        fault = f"more than {MOST_PIXELS:,} pixels are too large; crop or shrink it first"
     except Exception as error:  # Pillow's decoders raise many kinds on broken bytes
-        raise UnreadableImage(f"{name}: the image is cut short or broken ({error})") from None
+        fault = f"the image is cut short or broken ({error})"
+    raise UnreadableImage(f"{name}: {fault}")
+
+
+def is_turned(data: bytes) -> bool:
+    """Return whether an image that can be decoded asks to be turned or mirrored when shown."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
@@ -53,10 +65,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 class ImageSource(ABC):
-    """Encoded images at a path by their keys, the names in the data set, read one at a time.
-
-    ``places``: where each lies in a file of many. Sources are sent to worker processes.
-    """
+    """Encoded images at a path by their keys; ``places`` is where each lies in a file of many."""
 
     called = "image"  # what messages call an entry of the path
 
@@ -91,8 +100,8 @@ class Files(ImageSource):
         return str(self.path / self.keys[index])
 
     def size(self, index: int) -> int:
-        path = self.path / self.keys[index]
-        return path.stat().st_size if path.is_file() else 0
+        file = self.path / self.keys[index]
+        return file.stat().st_size if file.is_file() else 0
 
     def read(self, index: int) -> bytes:
         try:
@@ -102,14 +111,12 @@ class Files(ImageSource):
 
 
 class LazyImages:
-    """Images of a source as the ``images`` of a FaceSet: ``len``, indexing, ``np.asarray``.
+    """Images of a source as the ``images`` of a FaceSet, all of one size for ``np.asarray``.
 
-    A number gives one decoded image, a slice, a mask or indices a smaller ``LazyImages`` that
-    has decoded nothing, and ``np.asarray`` decodes all of them into (N, H, W, 3).
+    A number gives one decoded image, a slice, a mask or indices a smaller ``LazyImages``.
     """
 
-    dtype = np.dtype(np.uint8)
-    ndim = 4
+    dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -119,29 +126,17 @@ class LazyImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, 3) by the first image; the others may differ until they are aligned."""
-        return (len(self), *(self[0].shape if len(self) else (0, 0, 3)))
+        """(N, H, W, 3) by the first that can be read; others may differ until they are aligned."""
+        for row in range(len(self)):
+            with suppress(UnreadableImage):
+                return len(self), *self[row].shape
+        return len(self), 0, 0, 3
 
     def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> Any:
         rows = np.arange(len(self))[which]
         if isinstance(which, (int, np.integer)):
             return decode_image(self.source.read(int(rows)), self.source.name(int(rows)))
         return LazyImages(self.source.take(rows))
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("images that are decoded when read cannot be had without a copy")
-        result = np.empty(self.shape if len(self) else (0, 0, 0, 3), dtype or np.uint8)
-        for row in range(len(self)):
-            image = self[row]
-            if image.shape != result.shape[1:]:
-                raise UserError(
-                    f"{self.source.name(row)} is {image.shape[1]} x {image.shape[0]} pixels, "
-                    f"{self.source.name(0)} is {result.shape[2]} x {result.shape[1]}: images of "
-                    "several sizes make no array; align them with ifr data prepare"
-                )
-            result[row] = image
-        return result
 
 
 def photograph_set(

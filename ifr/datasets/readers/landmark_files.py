@@ -1,5 +1,6 @@
 """Landmarks that come with photographs: ``.npz``, ``.csv`` or iBUG's ``.pts`` files."""
 
+import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,40 +15,42 @@ from ifr.datasets.readers.images import SUFFIXES, require
 from ifr.landmarks import NUM_LANDMARKS
 
 COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
+FIVE = 5  # eye, eye, nose tip, mouth corner, mouth corner; of each two the one left in the image
 
 
 @dataclass(frozen=True, eq=False)
 class GivenLandmarks:
     """Landmarks matched to the images of a set."""
 
-    points: np.ndarray  # (N, 68, 2) float32 pixels of the image on disk; NaN where none are given
+    points: np.ndarray  # (N, P, 2) float32 pixels of the image as shown, P 68 or 5; NaN if unknown
     unmatched: tuple[str, ...]  # names in the file that no image has
     source: str  # the file or folder, for messages
 
 
 def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
-    """Read 68 landmarks for the images of a set.
+    """Read 68 or five landmarks for the images of a set, in pixels of the images as shown.
 
-    From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68, 2); ``.csv`` with ``file, x0, y0,
-    ..., x67, y67``; or ``.pts`` files laid out as the images. The first two are continuous pixels,
-    0.5 the centre of the first; ``.pts`` count that as 1, as iBUG's do, and are moved by -0.5.
-    Names are matched to the attribute ``file``, then without suffix where that is one image.
+    From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68 or 5, 2); ``.csv`` with ``file, x0,
+    y0, ...``; or ``.pts`` files laid out as the images. ``.pts`` count the first pixel's centre as
+    1, as iBUG's do, and are moved by -0.5. Names are those of the attribute ``file``, or without
+    suffix where that is one image.
     """
     path = Path(path)
     files = np.asarray(faces.attributes["file"]).astype(str)
     if path.is_dir():
-        return _from_pts(path, files)
+        return _match(path, *_read_pts_files(path), files)
     require(path, "give an .npz, a .csv, or a folder of .pts")
-    if path.suffix == ".csv":
-        table = read_table(path, texts=("file",), numbers=COLUMNS)
-        names, points = table["file"].to_numpy(str), table[COLUMNS].to_numpy()
-        points = points.reshape(-1, NUM_LANDMARKS, 2)
-    elif path.suffix == ".npz":
+    if path.suffix.lower() == ".csv":
+        header = path.open(encoding="utf-8", errors="replace").readline().split(",")
+        columns = COLUMNS if f"x{FIVE}" in map(str.strip, header) else COLUMNS[: 2 * FIVE]
+        table = read_table(path, ("file",), numbers=columns)
+        names, points = table["file"].to_numpy(str), table[columns].to_numpy()
+        points = points.reshape(len(points), -1, 2)
+    elif path.suffix.lower() == ".npz":
         names, points = _read_npz(path)
     else:
         raise UserError(f"{path}: expected .npz, .csv, or a folder of .pts files")
-    broken = names[~np.isfinite(points).all(axis=(1, 2))]
-    if len(broken):
+    if len(broken := names[~np.isfinite(points).all(axis=(1, 2))]):
         fault = f"landmarks of {len(broken)} images are not finite numbers, first {broken[0]}"
         raise UserError(f"{path}: the {fault}; leave out images without landmarks")
     return _match(path, names, points, files)
@@ -59,72 +62,74 @@ def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray)
         repeated = known[known.duplicated()]
         raise UserError(f"{path}: {len(repeated)} names come twice, first {repeated[0]}")
     rows = known.get_indexer(files)
-    # What is left is matched without suffixes, where only one name has that path.
+    # What is left is matched without suffixes, where only one name and one file have that path.
     left = np.setdiff1d(np.arange(len(names)), rows)
     stems = pd.Series(left, [_stem(name) for name in names[left].tolist()], dtype=np.int64)
     stems = stems[~stems.index.duplicated(keep=False)]
-    by_stem = stems.reindex([_stem(name) for name in files.tolist()], fill_value=-1).to_numpy()
-    rows = np.where(rows < 0, by_stem, rows)
+    wanted = pd.Index([_stem(name) for name in files.tolist()])
+    by_stem = stems.reindex(wanted, fill_value=-1).to_numpy()
+    rows = np.where((rows < 0) & ~wanted.duplicated(keep=False), by_stem, rows)
     if len(files) and (rows < 0).all():
-        fault = (
-            f"none of its {len(names)} names, such as {names[:1].tolist()}, is an image of the set"
-        )
-        raise UserError(f"{path}: {fault}, such as {files[0]}; names are paths below the root")
-    matched = np.full((len(files), NUM_LANDMARKS, 2), np.nan, np.float32)
+        came = f"none of its {len(names)} names, such as {names[:1].tolist()}"
+        wanted = f"is an image of the set, such as {files[0]}"
+        raise UserError(f"{path}: {came}, {wanted}; names are paths below the root")
+    matched = np.full((len(files), *points.shape[1:]), np.nan, np.float32)
     matched[rows >= 0] = points[rows[rows >= 0]]
     unused = np.setdiff1d(np.arange(len(names)), rows)
     return GivenLandmarks(matched, tuple(names[unused].tolist()), str(path))
 
 
 def _stem(name: str) -> str:
-    """Return a name without the suffix of an image; other dots belong to the name."""
-    return name[: -len(suffix)] if (suffix := Path(name).suffix).lower() in SUFFIXES else name
+    """Return a name in one spelling, without the suffix of an image or of its points."""
+    name = unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in (*SUFFIXES, ".pts") else name
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with zipfile.ZipFile(path), np.load(path) as stored:
-            found, expected = list(stored), "names (M,) and landmarks (M, 68, 2)"
+            found, expected = list(stored), "names (M,) and landmarks (M, 68 or 5, 2)"
             absent = [name for name in ("names", "landmarks") if name not in found]
             names, points = (None if absent else stored[name] for name in ("names", "landmarks"))
     except ValueError:
-        raise UserError(
-            f"{path}: names or landmarks are Python objects, which are not read: they could run "
-            "code; save text as np.array(names, dtype=str) and landmarks as float32"
-        ) from None
+        fault = "names or landmarks are Python objects, which are not read: they could run code"
+        remedy = "save text as np.array(names, dtype=str) and landmarks as float32"
+        raise UserError(f"{path}: {fault}; {remedy}") from None
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as .npz, as np.savez writes ({error})") from None
     if names is None or points is None:
         came = ", ".join(found) or "nothing"
         raise UserError(f"{path} lacks {' and '.join(absent)}: expected {expected}, found {came}")
-    if names.ndim != 1 or points.shape != (len(names), NUM_LANDMARKS, 2):
+    if names.ndim != 1 or points.shape not in [(len(names), P, 2) for P in (NUM_LANDMARKS, FIVE)]:
         raise UserError(f"{path}: expected {expected}, got {names.shape} and {points.shape}")
     if points.dtype.kind not in "fiu":
         raise UserError(f"{path}: landmarks must be numbers, got {points.dtype}")
     return names.astype(str), points.astype(np.float32)
 
 
-def _from_pts(root: Path, files: np.ndarray) -> GivenLandmarks:
-    given = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.pts"))}
-    wanted = [f"{_stem(name)}.pts" for name in files.tolist()]
-    used = {name: read_pts(given[name]) for name in dict.fromkeys(wanted) if name in given}
-    if not used:
-        raise UserError(f"{root} holds no .pts file with the name of an image of the set")
-    none = np.full((NUM_LANDMARKS, 2), np.nan, np.float32)
-    points = np.stack([used.get(name, none) for name in wanted])
-    return GivenLandmarks(points, tuple(name for name in given if name not in used), str(root))
+def _read_pts_files(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".pts")
+    points = {path: read_pts(path) for path in paths}
+    if not points:
+        raise UserError(f"{root} holds no .pts file; expected one for each image, named as it")
+    for path, found in points.items():
+        if found.shape != (first := points[paths[0]]).shape:
+            counts = f"{len(found)} points, {paths[0].name} has {len(first)}"
+            raise UserError(f"{path} has {counts}; give one kind")
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return np.array(names), np.stack(list(points.values()))
 
 
 def read_pts(path: Path) -> np.ndarray:
-    """Return the 68 points of one iBUG file, (68, 2) float32, moved to continuous pixels."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    start, end = text.find("{"), text.find("}")
-    if start < 0 or end < start:
-        raise UserError(f"{path}: expected 68 lines 'x y' between {{ and }}")
+    """Return the 68 or five points of one file, (P, 2) float32, moved to continuous pixels."""
     try:
-        values = np.array(text[start + 1 : end].split(), np.float32)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        values = np.array(text[text.index("{") + 1 : text.index("}")].split(), np.float32)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path}: a landmark is no number ({error})") from None
-    if values.size != 2 * NUM_LANDMARKS or not np.isfinite(values).all():
-        raise UserError(f"{path}: expected 68 points 'x y', got {values.size / 2:g}")
-    return values.reshape(NUM_LANDMARKS, 2) - 0.5
+        raise UserError(f"{path}: expected lines 'x y' between {{ and }} ({error})") from None
+    if values.size not in (2 * NUM_LANDMARKS, 2 * FIVE) or not np.isfinite(values).all():
+        raise UserError(f"{path}: expected 68 or 5 points 'x y', got {values.size / 2:g}")
+    return values.reshape(-1, 2) - 0.5

@@ -17,6 +17,7 @@ MAGIC_BYTES = struct.pack("<I", MAGIC)
 LENGTH_BITS = 29  # of the second word of a part; the three bits above say which part it is
 HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
 AGAIN = "copy or download it again"
+EXACT = 1 << 24  # labels are float32, which has not every whole number from here on
 
 
 class RecordFile(ImageSource):
@@ -42,10 +43,8 @@ class RecordFile(ImageSource):
                 raise self._cut(index, at)
             magic, word = struct.unpack_from("<II", self.content, at)
             if magic != MAGIC:
-                raise UserError(
-                    f"{self.name(index)}: no record begins at byte {at} (found {magic:#010x}, "
-                    f"expected {MAGIC:#010x}); the .idx is of another file, or {AGAIN}"
-                )
+                fault = f"no record begins at byte {at}; the .idx is of another file, or {AGAIN}"
+                raise UserError(f"{self.name(index)}: {fault}")
             kind, length = word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
             if at + 8 + length > len(self.content):
                 raise self._cut(index, at)
@@ -61,23 +60,22 @@ class RecordFile(ImageSource):
         """Return a record's payload; parts are joined by the magic number that split them."""
         return MAGIC_BYTES.join(self.content[at : at + size] for at, size in self.parts(index))
 
-    def labels(self, index: int) -> np.ndarray:
-        """Return the labels of a record, (1,) or (flag,), without reading its image."""
-        at, size = self.parts(index)[0]
-        if size < HEADER.size:
+    def labels(self, index: int) -> tuple[np.ndarray, bool]:
+        """Return the labels of a record, (1,) or (flag,), and whether an image follows them."""
+        (at, first), size = self.parts(index)[0], self.size(index)
+        if first < HEADER.size:
             raise self._cut(index, at)
-        flag, label, _, _ = HEADER.unpack_from(self.content, at)
-        if flag == 0:
-            return np.array([label])
-        end = HEADER.size + 4 * flag
+        flag, label = HEADER.unpack_from(self.content, at)[:2]
+        if size < (end := HEADER.size + 4 * flag):
+            raise self._cut(index, at)
         # Labels that themselves hold the magic number are split; join before reading them.
-        head = self.content[at : at + end] if size >= end else self.payload(index)
-        if len(head) < end:
-            raise self._cut(index, at)
-        return np.frombuffer(head, "<f4", flag, HEADER.size)
+        head = self.content[at : at + end] if first >= end else self.payload(index)
+        labels = np.frombuffer(head, "<f4", flag, HEADER.size) if flag else np.array([label])
+        return labels, size > end
 
     def size(self, index: int) -> int:
-        return sum(size for _, size in self.parts(index))
+        parts = self.parts(index)
+        return sum(size for _, size in parts) + 4 * (len(parts) - 1)
 
     def read(self, index: int) -> bytes:
         try:
@@ -94,31 +92,49 @@ class RecordFile(ImageSource):
 def read_recordio(root: Path) -> DatasetIndex:
     """Read a folder with one ``.rec`` and its ``.idx``, or the ``.rec`` itself.
 
-    A label is a number, or an array whose first is the identity. Record 0 with two labels says how
-    many records are images; without it all are. ``file`` is the key as text, ``subject`` the label;
-    ``counts``: images, identities.
+    A label is a number, or an array whose first is the identity. Two labels without an image are an
+    identity's record, or in record 0 the header. ``file`` is the key, ``subject`` the label.
     """
     path = _record_path(Path(root))
     records = RecordFile(path, *_read_index(path.with_suffix(".idx"), path.stat().st_size))
-    images = records.take(_image_rows(records))
-    labels = np.empty(len(images), np.int64)
-    for index in range(len(images)):
-        label = images.labels(index)[0]
-        if not np.isfinite(label) or label != int(label) or label < 0:
-            raise UserError(f"{images.name(index)}: label {label} is no identity number")
-        labels[index] = int(label)
-    faces = photograph_set(path.parent.resolve().name, images, labels)
-    counts = dict(images=len(images), identities=len(np.unique(labels)))
-    return DatasetIndex(faces, counts, tuple(_compare_property(path, counts["identities"])))
+    last, rows, labels, issues = 0, list[int](), list[int](), list[Issue]()
+    for row, key in enumerate(records.keys.tolist()):
+        label, has_image = records.labels(row)
+        if len(label) == 2 and not has_image:  # the header, or an identity
+            continue
+        last = key
+        if not has_image:
+            issues.append(Issue("record without an image", f"key {key}", "an image less"))
+            continue
+        if not np.isfinite(label[0]) or label[0] != int(label[0]) or label[0] < 0:
+            raise UserError(f"{records.name(row)}: label {label[0]} is no identity number")
+        rows.append(row)
+        labels.append(int(label[0]))
+    header, has_image = records.labels(0)
+    if records.keys[0] == 0 and len(header) == 2 and not has_image:
+        # It names the key behind the last image, in float32.
+        if abs(float(header[0]) - 1 - last) > np.spacing(header[0]) / 2:
+            fault = f"announces images to key {header[0] - 1:.0f}, the last is {last}"
+            raise UserError(f"{records.name(0)} {fault}; {AGAIN}")
+        if lost := last - len(rows) - len(issues):
+            issues.append(Issue("missing records", path.with_suffix(".idx").name, f"{lost} less"))
+    if inexact := sum(label >= EXACT for label in labels):
+        impact = "in float32 neighbours are one number: people may be joined"
+        issues.append(Issue("labels from 2^24 on", f"{inexact} records", impact))
+    images, name = records.take(np.array(rows, np.int64)), path.parent.resolve().name
+    counts = dict(images=len(rows), identities=len(set(labels)))
+    issues += _compare_property(path, counts["identities"])
+    faces = photograph_set(name, images, np.array(labels, np.int64))
+    return DatasetIndex(faces, counts, tuple(issues))
 
 
 def _record_path(root: Path) -> Path:
     files = [root]
     if root.suffix != ".rec":
         files = list(require(root, "give one with train.rec and train.idx", "folder").glob("*.rec"))
-        if len(files) != 1:
-            found = f"{len(files)} .rec files"
-            raise UserError(f"{root} holds {found}, expected one; give the .rec itself")
+    if len(files) != 1:
+        found = f"{len(files)} .rec files"
+        raise UserError(f"{root} holds {found}, expected one; give the .rec itself")
     for file in (files[0], files[0].with_suffix(".idx")):
         if not file.is_file():
             raise UserError(f"{file} is missing: a set needs its .rec and its .idx")
@@ -131,30 +147,14 @@ def _read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return keys and offsets in the order of the keys."""
     table = read_numbers(path, dict(key=np.int64, offset=np.int64), separator="\t")
     table = table.sort_values("key", kind="stable", ignore_index=True)
-    twice = table["key"][table["key"].duplicated()]
-    if len(twice):
+    if len(twice := table["key"][table["key"].duplicated()]):
         raise UserError(f"{path}: key {twice.iloc[0]} comes twice; {AGAIN}")
-    outside = table[(table["offset"] < 0) | (table["offset"] >= size)]
-    if len(outside):
+    if len(outside := table[(table["offset"] < 0) | (table["offset"] >= size)]):
         first = f"{outside['key'].iloc[0]} at byte {outside['offset'].iloc[0]} of {size}"
         fault = f"{len(outside)} records lie past the end of the .rec, first key {first}"
         cause = "one of the two files is cut short or of another set"
         raise UserError(f"{path}: {fault}: {cause}; {AGAIN}")
     return table["key"].to_numpy(), table["offset"].to_numpy()
-
-
-def _image_rows(records: RecordFile) -> np.ndarray:
-    """Return the rows of the images: those before the identities' records begin."""
-    everything = np.arange(len(records))
-    header = records.labels(0) if records.keys[0] == 0 else np.zeros(0)
-    if len(header) != 2 or records.read(0):
-        return everything
-    first_person = int(header[0])
-    images = everything[(records.keys > 0) & (records.keys < first_person)]
-    if len(images) != first_person - 1:
-        counted = f"{first_person - 1} images, the .idx lists {len(images)}"
-        raise UserError(f"{records.name(0)} announces {counted}; {AGAIN}")
-    return images
 
 
 def _compare_property(path: Path, identities: int) -> list[Issue]:
@@ -164,7 +164,6 @@ def _compare_property(path: Path, identities: int) -> list[Issue]:
     fields = file.read_text(encoding="utf-8", errors="replace").strip().split(",")
     if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
         raise UserError(f"{file}: expected 'identities,height,width', got {','.join(fields)!r}")
-    if int(fields[0]) == identities:
-        return []
     impact = f"it says {int(fields[0])} identities, {identities} are there"
-    return [Issue("property differs", "property", impact)]
+    differs = int(fields[0]) != identities
+    return [Issue("property differs", "property", impact)] if differs else []

@@ -9,6 +9,7 @@ from ifr.common.errors import UserError
 from ifr.datasets.readers.ijb import group_templates, index_pairs
 from ifr.datasets.readers.ijba import read_ijba
 from ifr.datasets.readers.ijbc import read_ijbc
+from ifr.evaluation.protocols.ijb import present
 
 IJBA = [
     "TEMPLATE_ID",
@@ -96,7 +97,6 @@ def ijba(smoke_sets, tmp_path):
         one.mkdir(parents=True)
         many.mkdir(parents=True)
         pd.DataFrame(verify).to_csv(one / f"verify_metadata_{number}.csv", index=False)
-        pd.DataFrame([line(90, 8, "img/3.png", 5)]).to_csv(one / f"train_{number}.csv", index=False)
         pairs = "10,11\n10,12\n11,12\n12,11\n10,13\n99,10\n"
         (one / f"verify_comparisons_{number}.csv").write_text(pairs)
         pd.DataFrame(gallery).to_csv(many / f"search_gallery_{number}.csv", index=False)
@@ -112,15 +112,19 @@ def test_ijba_reads_both_trees(ijba, smoke_sets):
     assert len(reading.protocol.splits) == 3 and reading.counts["splits"] == 3
     assert reading.counts["images"] == 5 and reading.counts["faces"] == 5
     assert reading.counts["identities"] == 3  # subject 3's one image is missing
-    assert split.verify.ids.tolist() == [10, 11, 12]
-    assert split.verify.subjects.tolist() == [1, 1, 2]
-    files = faces.attributes["image"][split.verify.rows[split.verify.starts[2] :]].tolist()
+    assert split.verify.ids.tolist() == [10, 11, 12, 13]
+    assert split.verify.subjects.tolist() == [1, 1, 2, 3]
+    assert (split.verify.rows < 0).tolist() == [False, True, False, False, False, True]
+    video = slice(*split.verify.starts[2:4])
+    files = faces.attributes["image"][split.verify.rows[video]].tolist()
     assert files == ["frame/7_00100.png", "frame/7_00130.PNG"]
-    assert len(set(split.verify.media[split.verify.starts[2] :].tolist())) == 1  # one video
-    assert split.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
-    assert split.same.tolist() == [True, False, False]
+    assert len(set(split.verify.media[video].tolist())) == 1
+    assert split.pairs.tolist() == [[0, 1], [0, 2], [1, 2], [0, 3]] and split.unknown == 1
+    assert split.same.tolist() == [True, False, False, False]
+    left = present(split)
+    assert left.verify.ids.tolist() == [10, 11, 12]
+    assert left.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert split.gallery.subjects.tolist() == [1, 2] and split.probes.subjects.tolist() == [1, 4]
-    assert split.train_subjects.tolist() == [8]
     row = faces.attributes["image"].tolist().index("img/3.png")
     assert np.array_equal(faces.images[row], smoke_sets["validation"].images[2])
 
@@ -134,11 +138,23 @@ def test_ijba_gives_box_eyes_and_no_mouth(ijba):
     assert faces.attributes["yaw"][0] == -12.5 and faces.landmarks is None
 
 
+def test_faces_with_fewer_than_two_points_are_counted(ijba):
+    path = ijba / "IJB-A_11_sets/split1/verify_metadata_1.csv"
+    table = pd.read_csv(path)
+    table.loc[table["FILE"] == "img/2.jpg", ["RIGHT_EYE_X", "FACE_X"]] = np.nan, 7  # a new box
+    table.to_csv(path, index=False)
+    reading = read_ijba(ijba)
+    few = [one for one in reading.issues if one.kind == "fewer than two of the three points"]
+    assert [one.where for one in few] == ["img/2.jpeg#0"]
+    assert "unless --landmarks or --detect" in few[0].impact
+    assert reading.counts["without_two_points"] == 1
+
+
 def test_the_rule_of_a_missing_flag_is_an_option(ijba):
     seen = read_ijba(ijba, missing_flag="visible").protocol.splits[0].verify
     hidden = read_ijba(ijba, missing_flag="occluded").protocol.splits[0].verify
-    assert seen.occluded.tolist() == [False, True, False, False]
-    assert hidden.occluded.tolist() == [False, True, False, True]
+    assert seen.occluded.tolist() == [False, False, True, False, False, False]
+    assert hidden.occluded.tolist() == [False, False, True, False, True, False]
     assert read_ijba(ijba, missing_flag="occluded").counts["occluded"] == 2
     with pytest.raises(UserError, match="missing_flag must be visible or occluded, got 'maybe'"):
         read_ijba(ijba, missing_flag="maybe")
@@ -154,8 +170,8 @@ def test_ijba_lists_gaps_with_their_cost(ijba):
     assert image[0].impact == "6 templates lose it"  # two templates of each split
     assert kinds["template without images"][0].where == "split1 verify, template 13"
     assert kinds["duplicate comparisons"][0].impact == "1 are counted once"
-    # 10,13 and 99,10: a template without images, and one that no table names
-    assert kinds["comparisons of unknown templates"][0].impact == "2 of 6 are left out"
+    # 99,10; 10,13 is of a template without images
+    assert kinds["comparisons of unknown templates"][0].impact == "1 of 6 are left out"
     assert len(kinds["missing split"]) == 14
 
 
@@ -246,19 +262,21 @@ def ijbc(smoke_sets, tmp_path):
 def test_ijbc_in_nists_layout(ijbc):
     reading = read_ijbc(ijbc)
     protocol, faces = reading.protocol, reading.faces
-    assert protocol.verify.ids.tolist() == [1, 2, 5, 7]
-    assert protocol.pairs.tolist() == [[0, 2], [1, 3], [0, 3]]
-    assert protocol.same.tolist() == [True, True, False]
-    assert [one.ids.tolist() for one in protocol.galleries] == [[1], [2]]
-    assert protocol.probes.ids.tolist() == [5, 7]
+    assert protocol.verify.ids.tolist() == [1, 2, 5, 6, 7] and protocol.unknown == 1
+    left = present(protocol)
+    assert left.verify.ids.tolist() == [1, 2, 5, 7]
+    assert left.pairs.tolist() == [[0, 2], [1, 3], [0, 3]]
+    assert left.same.tolist() == [True, True, False]
+    assert [gallery.ids.tolist() for _, gallery in left.searches] == [[1], [2]]
+    assert [probes.ids.tolist() for probes, _ in left.searches] == [[5, 7], [5, 7]]
     stills, video = protocol.verify.media[:2], protocol.verify.media[3:5]
     assert stills[0] != stills[1] and video[0] == video[1]
-    assert protocol.verify.occluded.tolist() == [False, False, True, False, True, True]
+    assert left.verify.occluded.tolist() == [False, False, True, False, True, True]
     assert len(faces) == 5 and reading.counts["occluded"] == 2
     assert reading.counts["templates"] == 4 and reading.counts["comparisons"] == 3
     costs = {problem.kind: problem.impact for problem in reading.issues}
     assert costs["duplicate comparisons"] == "2 are counted once"
-    assert costs["comparisons of unknown templates"] == "2 of 7 are left out"
+    assert costs["comparisons of unknown templates"] == "1 of 7 are left out"
     assert costs["template without images"].startswith("it is left out")
 
 
@@ -281,9 +299,10 @@ def arcface(smoke_sets, tmp_path):
 def test_ijbc_in_arcfaces_layout(arcface):
     reading = read_ijbc(arcface)
     protocol = reading.protocol
-    assert protocol.pairs.tolist() == [[0, 1], [0, 2]] and protocol.same.tolist() == [True, False]
-    assert protocol.galleries == () and protocol.probes is None
-    assert protocol.verify.subjects.tolist() == [-1, -1, -1]
+    left = present(protocol)
+    assert left.pairs.tolist() == [[0, 1], [0, 2]] and left.same.tolist() == [True, False]
+    assert protocol.galleries == () and protocol.probes is None and left.searches == []
+    assert left.verify.subjects.tolist() == [-1, -1, -1]
     points = reading.faces.attributes["five_points"]
     assert points[0].tolist() == [[40, 41], [42, 43], [44, 45], [46, 47], [48, 49]]
     assert np.isnan(points[3]).all()
@@ -294,10 +313,6 @@ def test_ijbc_in_arcfaces_layout(arcface):
 def test_broken_ijbc_is_refused(arcface, ijbc, tmp_path):
     with pytest.raises(UserError, match=r"lacks .*G1_G2_matches\.csv and .*tid_mid"):
         read_ijbc(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="lacks meta"):
-        read_ijbc(ijbc, layout="arcface")
-    with pytest.raises(UserError, match="layout must be nist or arcface"):
-        read_ijbc(ijbc, layout="other")
     (arcface / "meta/ijbc_template_pair_label.txt").write_text("1 2 1\n1 3 2\n")
     with pytest.raises(UserError, match=r"pair_label\.txt, line 2: label must be 0 or 1, got 2"):
         read_ijbc(arcface)

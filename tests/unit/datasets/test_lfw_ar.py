@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from ifr.common.errors import UserError
-from ifr.datasets.readers.ar import paper_subset, read_ar
+from ifr.datasets.check import read
+from ifr.datasets.readers.ar import list_shots, paper_subset, read_ar
 from ifr.datasets.readers.lfw import fetch_lfw, pair_list, read_lfw, read_pairs
+from ifr.evaluation.protocols.report import pair_counts
 
 PAIRS = "2\t1\nAna\t1\t2\nAna\t1\tBo\t1\nBo\t1\t2\nBo\t2\tCy\t1\n"
 
@@ -54,14 +56,19 @@ def test_missing_images_cost_pairs(photographs_root):
     gone = faces.attributes["file"] == "templates_0/templates_0_0001.jpg"
     left = faces[~gone]
     found, problems = pair_list(left, pairs)
-    assert len(found.pairs) == 58
+    assert len(found.pairs) == 60 and found.formed.sum() == 58
+    counts = pair_counts(found).set_index(["part", "kind"])
+    assert counts.loc[("fold 1", "same pairs")].tolist() == [3, 2, 1]
+    assert counts.loc[("fold 1", "different pairs")].tolist() == [3, 2, 1]
+    assert counts["listed"].sum() == 60 and counts["lost"].sum() == 2 and len(counts) == 20
     assert [(p.where, p.impact) for p in problems] == [
         ("templates_0/templates_0_0001", "2 of the 60 pairs cannot be formed")
     ]
-    one, two = left.attributes["subject"][found.pairs.T]
-    assert ((one == two) == found.same).all()
+    one, two = left.attributes["subject"][found.pairs[found.formed].T]
+    assert ((one == two) == found.same[found.formed]).all()
     # templates_0 and templates_1 are fold 0
-    assert set(one[found.folds == 0]) | set(two[found.folds == 0]) == {"templates_0", "templates_1"}
+    first = found.folds[found.formed] == 0
+    assert set(one[first]) | set(two[first]) == {"templates_0", "templates_1"}
 
 
 def test_lfw_is_found_in_its_layouts(photographs_root, tmp_path):
@@ -74,10 +81,15 @@ def test_lfw_is_found_in_its_layouts(photographs_root, tmp_path):
     bare = read_lfw(tmp_path)
     assert bare.protocol is None
     assert [p.where for p in bare.issues] == ["pairs.txt"]
-    with pytest.raises(UserError, match="has no folder 'lfw' with LFW's images"):
-        read_lfw(tmp_path, images="lfw")
     with pytest.raises(UserError, match="there is no folder"):
         read_lfw(tmp_path / "absent")
+
+
+def test_masked_lfw_is_read_as_lfw(photographs_root, tmp_path):
+    (tmp_path / "mlfw").symlink_to(photographs_root / "lfw112")
+    write(tmp_path / "pairs.txt", (photographs_root / "pairs.txt").read_text())
+    index = read("mlfw", tmp_path)
+    assert index.protocol.formed.all() and index.faces.name == "mlfw"
 
 
 def test_fetching_calls_scikit_learn_and_explains_when_it_cannot(tmp_path, monkeypatch):
@@ -113,7 +125,7 @@ def test_the_published_files(real_faces):
     lacking = {file for p in pairs for file in p.files}
     there = {f.removesuffix(".jpg") for f in reading.faces.attributes["file"].tolist()}
     lost = sum(not set(p.files) <= there for p in pairs)
-    assert len(reading.protocol.pairs) == 6000 - lost == 5963
+    assert reading.protocol.formed.sum() == 6000 - lost == 5963
     missed = (real_faces / "lfw112_missed.txt").read_text()
     gone = {p.where for p in reading.issues if p.kind == "missing image"}
     assert gone == {file for file in lacking - there}
@@ -179,13 +191,29 @@ def test_ar_is_read_by_its_names(ar, smoke_sets):
     }
 
 
+def test_every_shot_of_the_sessions_people_sat_for_is_listed(ar):
+    faces = read_ar(ar).faces
+    shots = list_shots(faces, np.arange(len(faces)))
+    sat = shots.groupby(["subject", "session"]).size().to_dict()
+    assert sat == {("m-001", 1): 13, ("w-012", 1): 13, ("w-012", 2): 13}
+    there = shots[shots["row"] >= 0]
+    rows, kept = there["row"].to_numpy(), faces.attributes
+    assert sorted(rows) == list(range(6))
+    assert (kept["shot"][rows] == there["shot"]).all()
+    assert (kept["occluder"][rows] == there["occluder"]).all()
+    assert (kept["subject"][rows] == there["subject"]).all()
+
+
 def test_ar_notes_what_it_does_not_read(ar, tmp_path):
     (ar / "m-001-02.raw").write_bytes(b"\0" * 100)
     (ar / "m-001-27.bmp").write_bytes(b"x")
     (ar / "readme.txt").write_text("x")
     Image.new("RGB", (9, 9)).save(ar / "m-1-8.bmp")
     kinds = {(p.kind, p.where) for p in read_ar(ar).issues if p.kind != "missing shots"}
-    assert ("raw image", "m-001-02.raw") in kinds and ("stray file", "m-001-27.bmp") in kinds
+    assert ("image whose ending is not read", "m-001-02.raw") in kinds and (
+        "stray file",
+        "m-001-27.bmp",
+    ) in kinds
     assert ("stray file", "readme.txt") in kinds
     assert len([k for k in kinds if k[0] == "duplicate"]) == 1
     (tmp_path / "none").mkdir()

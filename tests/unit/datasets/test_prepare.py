@@ -173,7 +173,7 @@ def test_images_that_cannot_be_used_are_listed_and_counted(wide_people, tmp_path
         "unreadable": 1,
         "no landmarks given": 1,
         "landmarks outside the image": 1,
-        "landmarks that coincide or are unknown": 1,
+        "landmarks that coincide": 1,
     }
     with open(done.folder / "missed.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -233,15 +233,15 @@ def test_landmarks_of_another_frame_are_refused_before_the_work(
 ):
     root, _, points, _, landmarks = wide_people
     reading = read_folder(root)
-    match = r"landmarks\.npz: landmarks are of aligned 112-pixel faces, the images have 250 x 250"
+    match = r"landmarks\.npz: landmarks of aligned 112-pixel faces, the images have 250 x 250"
     with pytest.raises(UserError, match=match):
         prepare(reading, tmp_path / "o", name="p", landmarks=given(landmarks), progress=False)
-    with pytest.raises(UserError, match="landmarks lie outside their images in 18 of 18"):
+    with pytest.raises(UserError, match="landmarks outside the image, in 18 of 18"):
         prepare(reading, tmp_path / "o", name="p", landmarks=given(points * 4), progress=False)
     aligned = read_folder(photographs_root / "people112")
     far = np.repeat(points[:1], len(aligned.faces), axis=0) - 60
     far[..., 1] += 20
-    with pytest.raises(UserError, match="pixels from ArcFace's template: these images are not"):
+    with pytest.raises(UserError, match="pixels from ArcFace's template, not aligned"):
         prepare(
             aligned, tmp_path / "o", name="p", landmarks=given(far), method="none", progress=False
         )

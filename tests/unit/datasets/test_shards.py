@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ifr.common.errors import Stopped, UserError
+from ifr.common.errors import DiskFull, Stopped, UserError
 from ifr.datasets import load_set, shards
 from ifr.datasets.shards import Work, make_set
 
@@ -109,23 +109,54 @@ def test_a_stop_while_files_are_written_loses_nothing(whole, tmp_path, monkeypat
     assert make(tmp_path / "a", again) == whole and again.done == []
 
 
-def test_a_full_disk_is_told_before_the_work_and_during_it(whole, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(900, 100, 800))
-        with pytest.raises(
-            UserError, match=r"making things needs 8\.\de-07 GB in .*which has 8e-07"
-        ):
-            make(tmp_path / "a", Counted(AssertionError))
+def test_a_full_disk_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(900, 100, 800))
+    with pytest.raises(
+        DiskFull, match=rf"things needs 875 bytes in {tmp_path}, which has 800 free"
+    ):
+        make(tmp_path / "a", Counted(AssertionError))
+
+
+def refuse_to_reserve(monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_space_that_cannot_be_had_is_told_before_the_work(tmp_path, monkeypatch, number):
+    """A quota shows only where space is asked for."""
+    refuse_to_reserve(monkeypatch, number)
+    with pytest.raises(DiskFull, match="making things needs 875 bytes in"):
+        make(tmp_path / "a", Counted(AssertionError))
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EFBIG])
+def test_where_space_cannot_be_asked_for_the_work_begins(whole, tmp_path, monkeypatch, number):
+    refuse_to_reserve(monkeypatch, number)
+    assert make(tmp_path / "a") == whole
+
+
+@pytest.mark.parametrize(("step", "done"), [("savez", 2), ("ascontiguousarray", 4)])
+def test_a_disk_that_fills_up_meanwhile_is_told_and_what_is_done_is_kept(
+    whole, tmp_path, monkeypatch, step, done
+):
+    """While blocks are written, and while they are put together."""
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    if done < 4:
+        with pytest.raises(Stopped):
+            make(tmp_path / "a", Counted(KeyboardInterrupt, done))
     with monkeypatch.context() as patch:
-        patch.setattr(np, "ascontiguousarray", full)
-        with pytest.raises(UserError, match="No space left on device: making things needs"):
+        patch.setattr(np, step, full)
+        with pytest.raises(DiskFull, match=r"making things needs \d+ bytes in .* is done is kept"):
             make(tmp_path / "a")
+    assert not [path for path in tmp_path.rglob("*.*") if path.name.count(".partial") > 1]
     again = Counted()
-    assert make(tmp_path / "a", again) == whole and again.done == []
+    assert make(tmp_path / "a", again) == whole and len(again.done) == 4 - done
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
