@@ -1,6 +1,7 @@
 """Verification, identification and equal error rate from scores: higher means more alike."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,13 +9,20 @@ from ifr.common.errors import UserError
 
 FARS = (0.01, 0.001)  # of Tables 4 to 6
 RANKS = (1, 5)
+FPIRS = (0.1, 0.01)  # of open-set identification
+LEAST_ERRORS = 10  # false accepts that a rate must rest on: fewer say little about it
+SEARCH = ("rank_1_percent", "rank_5_percent", "tpir_1_percent", "tpir_01_percent")
 MEASURES = ("tar_01_percent", "tar_001_percent", "rank_1_percent", "rank_5_percent")
+
+
+def percent_name(measure: str, rate: float) -> str:
+    """Return the column of a measure at an error rate, such as ``tar_001_percent`` at 0.001."""
+    return f"{measure}_{f'{rate:.10f}'.rstrip('0').removeprefix('0.')}_percent"
 
 
 def normalised(features: np.ndarray) -> np.ndarray:
     """Return features (N, K) of unit length; a zero feature stays zero."""
-    length = np.linalg.norm(features, axis=-1, keepdims=True)
-    return features / np.maximum(length, 1e-12)
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 
 
 def roc(
@@ -22,8 +30,7 @@ def roc(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return FAR and TAR, (T + 1,) or (B, T + 1), at thresholds (T + 1,) from infinity down.
 
-    A pair is accepted when its score (P,) is at least the threshold. ``weights``, (P,) or (B, P),
-    are how often each pair counts.
+    A pair (P,) is accepted from its score on; ``weights``, (P,) or (B, P), are how often it counts.
 
     >>> far, tar, thresholds = roc(np.array([0.9, 0.7, 0.4]), np.array([True, False, True]))
     >>> far.tolist(), tar.tolist(), thresholds.tolist()
@@ -55,24 +62,10 @@ def roc(
 
 
 def tar_at_far(
-    scores: np.ndarray,
-    same: np.ndarray,
-    far: float,
-    *,
-    interpolate: str = "none",
-    weights: np.ndarray | None = None,
+    scores: np.ndarray, same: np.ndarray, far: float, **options: Any
 ) -> float | np.ndarray:
-    """Return the true accept rate at a false accept rate, a share of 1; (B,) for weights (B, P).
-
-    The paper does not say how it reads the curve, and the released code takes the nearest sample;
-    we take the highest rate whose FAR is not above the one asked for; pass
-    ``interpolate="nearest"`` to match the released code, or ``"linear"``. With fewer than 1 / far
-    impostor pairs it is the rate at which no impostor is accepted.
-
-    >>> tar_at_far(np.array([0.9, 0.7, 0.4]), np.array([True, False, True]), far=0.01)
-    0.5
-    """
-    rate = tars_at_fars(scores, same, (far,), interpolate=interpolate, weights=weights)[0]
+    """Return :func:`tars_at_fars`, with its options, at one rate; (B,) for weights (B, P)."""
+    rate = tars_at_fars(scores, same, (far,), **options)[0]
     return float(rate) if np.ndim(rate) == 0 else rate
 
 
@@ -84,7 +77,13 @@ def tars_at_fars(
     interpolate: str = "none",
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return :func:`tar_at_far` at each of F rates from one curve, (F,) or (F, B)."""
+    """Return the true accept rates at F false accept rates, shares of 1, (F,) or (F, B).
+
+    The paper does not say how it reads the curve, and the released code takes the nearest sample;
+    we take the highest rate whose FAR is not above the one asked for; pass
+    ``interpolate="nearest"`` to match the released code, or ``"linear"``. With fewer than 1 / far
+    impostor pairs it is the rate at which no impostor is accepted. ``weights`` are of :func:`roc`.
+    """
     if outside := [far for far in fars if not 0 <= far <= 1]:
         raise UserError(f"far must be a share between 0 and 1, got {outside[0]}")
     if interpolate not in ("none", "nearest", "linear"):
@@ -111,8 +110,10 @@ def equal_error_rate(
     fars, tars, _ = roc(scores, same, weights)
     gap = fars - (1 - tars)  # rises from -1 to 1
     after = (gap < 0).sum(axis=-1, keepdims=True).clip(1, gap.shape[-1] - 1)
-    g0, g1 = (np.take_along_axis(gap, after - k, axis=-1)[..., 0] for k in (1, 0))
-    f0, f1 = (np.take_along_axis(fars, after - k, axis=-1)[..., 0] for k in (1, 0))
+    (g0, f0), (g1, f1) = (
+        [np.take_along_axis(curve, after - k, axis=-1)[..., 0] for curve in (gap, fars)]
+        for k in (1, 0)
+    )
     rate = f0 + (f1 - f0) * np.where(g1 > g0, -g0 / np.where(g1 > g0, g1 - g0, 1), 0)
     return float(rate) if np.ndim(rate) == 0 else rate
 
@@ -120,11 +121,7 @@ def equal_error_rate(
 def mate_ranks(
     similarity: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray
 ) -> np.ndarray:
-    """Return each mate's rank in similarities (Q, G), behind impostors it ties with; NaN for none.
-
-    >>> mate_ranks(np.array([[0.9, 0.1], [0.8, 0.8]]), np.array([7, 8]), np.array([7, 8]))
-    array([1., 2.])
-    """
+    """Return each mate's rank in similarities (Q, G), ties with impostors lost; NaN for none."""
     if similarity.shape != (shape := (len(probe_ids), len(gallery_ids))):
         raise UserError(f"similarity must be {shape} for these ids, got {similarity.shape}")
     mate = np.asarray(probe_ids)[:, None] == np.asarray(gallery_ids)
@@ -133,31 +130,36 @@ def mate_ranks(
     return np.where(mate.any(axis=1), ahead + 1.0, np.nan)
 
 
-def rank_hits(
-    similarity: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray, k: int
-) -> np.ndarray:
-    """Return whether each probe's mate is among the ``k`` most alike: 1, 0, or NaN without one."""
-    if k < 1:
-        raise UserError(f"k >= 1, got {k}")
-    ranks = mate_ranks(similarity, probe_ids, gallery_ids)
-    return np.where(np.isnan(ranks), np.nan, ranks <= k)
-
-
 def rank_accuracy(
     similarity: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray, k: int
 ) -> float:
     """Return the share of probes with a mate whose mate is among the ``k`` most alike."""
-    hits = rank_hits(similarity, probe_ids, gallery_ids, k)
-    if np.isnan(hits).all():
-        raise UserError("no probe has a mate in the gallery")
-    return float(np.nanmean(hits))
+    ranks = mate_ranks(similarity, probe_ids, gallery_ids)
+    if k < 1 or np.isnan(ranks).all():
+        raise UserError(f"k >= 1, got {k}" if k < 1 else "no probe has a mate in the gallery")
+    return float((ranks[~np.isnan(ranks)] <= k).mean())
 
 
-def four_measures(
-    scores: np.ndarray, same: np.ndarray, *search: np.ndarray, interpolate: str = "none"
-) -> dict[str, float]:
-    """Return ``MEASURES`` in percent; ``search`` is what :func:`mate_ranks` takes."""
-    tars = tars_at_fars(scores, same, FARS, interpolate=interpolate)
-    similarity, probe_ids, gallery_ids = search
-    ranks = [rank_accuracy(similarity, probe_ids, gallery_ids, k) for k in RANKS]
-    return dict(zip(MEASURES, 100 * np.array([*tars, *ranks]), strict=True))
+def tpir_at_fpir(
+    similarity: np.ndarray, probe_ids: np.ndarray, gallery_ids: np.ndarray, fpir: float
+) -> float:
+    """Return the share of probes with a mate that open-set search identifies; NaN if undefined.
+
+    A probe with a mate is identified when its mate is first, tied with nobody else, and at least at
+    the threshold; one without is a false positive when its highest score is. The threshold lets
+    pass no more than the share ``fpir`` of the latter, ties together, as ``tar_at_far`` reads it.
+    """
+    if not 0 <= fpir < 1:
+        raise UserError(f"fpir must be a share, at least 0 and below 1, got {fpir}")
+    ranks = mate_ranks(similarity, probe_ids, gallery_ids)
+    mated = ~np.isnan(ranks)
+    if mated.all() or not mated.any():
+        return float("nan")
+    highest = np.where(ranks > 1, -np.inf, similarity.max(axis=1))
+    return float(tars_at_fars(highest, mated, (fpir,))[0])
+
+
+def search_shares(similarity: np.ndarray, probes: np.ndarray, gallery: np.ndarray) -> list[float]:
+    """Return ``SEARCH`` as shares of 1, of what :func:`mate_ranks` takes."""
+    ranks = [rank_accuracy(similarity, probes, gallery, k) for k in RANKS]
+    return ranks + [tpir_at_fpir(similarity, probes, gallery, fpir) for fpir in FPIRS]

@@ -1,6 +1,7 @@
 """How far a figure moves with the people that were drawn: the bootstrap over identities."""
 
 import numpy as np
+from scipy.stats import sem
 from scipy.stats import t as student
 
 from ifr.common.errors import UserError
@@ -20,9 +21,7 @@ def bootstrap_mean(
 
     NaN values do not count; a resample without any is NaN. The same seed draws the same people.
     """
-    values = np.asarray(values, np.float64)
-    people = int(identity.max()) + 1
-    known = ~np.isnan(values)
+    known, people = ~np.isnan(values), int(identity.max()) + 1
     total, number = np.zeros((2, people, *values.shape[1:]))
     np.add.at(total, identity, np.where(known, values, 0))
     np.add.at(number, identity, known)
@@ -32,11 +31,7 @@ def bootstrap_mean(
 
 
 def interval(samples: np.ndarray, share: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval that holds ``share`` of the samples.
-
-    >>> interval(np.arange(101.0), 0.5)
-    (25.0, 75.0)
-    """
+    """Return the percentile interval that holds ``share`` of the samples."""
     low, high = np.nanquantile(samples, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
@@ -46,12 +41,9 @@ def shifted_bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval, moved so that the samples' mean is the measured value.
 
-    Drawing people anew adds noise, and noise itself spreads locations and raises maxima; without
-    the shift such an interval may not even hold the value it is meant for. The shift may carry an
-    end past what the quantity can be: give its ``bounds``, such as (0, 100) of a percentage.
-
-    >>> shifted_bootstrap_interval(np.arange(101.0), 98.0, bounds=(0, 100))
-    (50.5, 100.0)
+    Drawing people anew adds noise, which itself spreads locations and raises maxima; without the
+    shift such an interval may not even hold its value. The shift may carry an end past what the
+    quantity can be: give its ``bounds``, such as (0, 100) of a percentage.
     """
     ends = np.array(interval(samples)) + value - np.nanmean(samples)
     low, high = ends if bounds is None else np.clip(ends, *bounds)
@@ -60,10 +52,8 @@ def shifted_bootstrap_interval(
 
 def fold_interval(differences: np.ndarray, share: float = 0.95) -> tuple[float, float, float]:
     """Return the mean of (F,) figures of folds and the ends of its interval by Student's t."""
-    differences = np.asarray(differences, np.float64)
-    if differences.ndim != 1 or len(differences) < 2:
+    if len(differences) < 2:
         raise UserError(f"an interval over folds needs (F,) of at least 2, {differences.shape}")
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    mean, error = float(differences.mean()), sem(differences)
     reach = float(student.ppf((1 + share) / 2, len(differences) - 1) * error)
-    mean = float(differences.mean())
     return mean, mean - reach, mean + reach

@@ -1,6 +1,7 @@
 """Scores of templates, sets of images and video frames of one person (IJB-A, IJB-C)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from ifr.common.errors import UserError
@@ -19,7 +20,7 @@ def pooled_templates(
     """
     if score not in ("media", "mean_cosine"):
         raise UserError(f"score is media or mean_cosine (IJB-A: or directional_min), not {score!r}")
-    features = _checked(features, templates)
+    features = _checked(features, templates.rows, templates.starts)
     group = np.repeat(np.arange(len(templates)), np.diff(templates.starts))
     if score == "media":
         names, medium = np.unique(templates.media, return_inverse=True)
@@ -31,37 +32,16 @@ def pooled_templates(
 
 
 def score_pairs(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the inner product of pairs (P, 2) of rows of (T, K), the cosine at unit length, (P,).
-
-    >>> score_pairs(np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([[0, 1], [1, 1]]))
-    array([0.6, 1. ])
-    """
-    _check_pairs(pairs, len(unit))
+    """Return the inner products of pairs (P, 2) of rows (T, K), cosines at unit length, (P,)."""
+    unit = _checked(unit, pairs)
     first, second = np.ascontiguousarray(pairs.T)
     order = np.argsort(first, kind="stable")  # one product a row: fifteen million pairs in seconds
     bounds = np.searchsorted(first, np.arange(len(unit) + 1), sorter=order)
     scores = np.empty(len(pairs), unit.dtype)
     for row in np.flatnonzero(np.diff(bounds)):
         own = order[bounds[row] : bounds[row + 1]]
-        with np.errstate(invalid="ignore"):  # refused below
-            scores[own] = unit[second[own]] @ unit[row]
-    if broken := int((~np.isfinite(scores)).sum()):
-        raise UserError(f"{broken} of {len(scores)} pairs have features that are not finite")
+        scores[own] = unit[second[own]] @ unit[row]
     return scores
-
-
-def occluded_pairs(
-    templates: Templates, pairs: np.ndarray, same: np.ndarray
-) -> tuple[Templates, np.ndarray, np.ndarray]:
-    """Return templates of naturally occluded images alone, with what is left of pairs and truth."""
-    templates, index = templates.subset(templates.occluded)
-    pairs = index[pairs]
-    keep = (pairs >= 0).all(axis=1)
-    pairs, same = pairs[keep], same[keep]
-    if same.all() or not same.any():
-        counted = f"{same.sum()} genuine and {(~same).sum()} impostor comparisons"
-        raise UserError(f"{counted} of naturally occluded images; both kinds are needed")
-    return templates, pairs, same
 
 
 def verification_scores(
@@ -74,8 +54,8 @@ def verification_scores(
     """
     if score != "directional_min":
         return score_pairs(pooled_templates(features, templates, score=score), pairs)
-    _check_pairs(pairs, len(templates))
-    unit = normalised(_checked(features, templates))
+    _check_rows(pairs, len(templates))
+    unit = normalised(_checked(features, templates.rows, templates.starts))
     rows = np.split(templates.rows, templates.starts[1:-1])
     scores = np.empty(len(pairs), unit.dtype)
     for k, (a, b) in enumerate(pairs):
@@ -91,7 +71,9 @@ def identification_scores(
     if score != "directional_min":
         mine, theirs = (pooled_templates(features, t, score=score) for t in (probes, gallery))
         return mine @ theirs.T
-    unit = normalised(_checked(_checked(features, probes), gallery))
+    for templates in (probes, gallery):
+        features = _checked(features, templates.rows, templates.starts)
+    unit = normalised(features)
     theirs, starts, sizes = unit[gallery.rows].T, gallery.starts[:-1], np.diff(gallery.starts)
     similarity = np.empty((len(probes), len(gallery)), unit.dtype)
     for k, rows in enumerate(np.split(probes.rows, probes.starts[1:-1])):
@@ -102,26 +84,19 @@ def identification_scores(
     return similarity
 
 
-def _check_pairs(pairs: np.ndarray, count: int) -> None:
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-        raise UserError(f"pairs must be (P, 2) integers, got {pairs.shape} {pairs.dtype}")
-    if len(pairs) and (pairs.min() < 0 or pairs.max() >= count):
-        given = f"{pairs.min()} to {pairs.max()}"
-        raise UserError(f"pairs must name rows 0 to {count - 1}, got {given}")
-
-
-def _checked(features: np.ndarray, templates: Templates) -> np.ndarray:
-    """Return the features as floats, if every template has images and these finite features."""
+def _checked(features: np.ndarray, rows: np.ndarray, starts: ArrayLike = ()) -> np.ndarray:
+    """Return features as floats, if all rows named are there and finite, and no template empty."""
     features = np.asarray(features, np.result_type(features, np.float32))
-    sizes, rows = np.diff(templates.starts), templates.rows
-    if len(sizes) == 0 or sizes.min() < 1:
-        empty = f"template {templates.ids[sizes.argmin()]} has none" if len(sizes) else "none left"
-        raise UserError(f"every template needs an image: {empty}")
-    if rows.min() < 0 or rows.max() >= len(features):
-        named = f"rows {rows.min()} to {rows.max()}"
-        raise UserError(f"templates name {named}, but there are {len(features)} features")
-    broken = np.unique(rows[~np.isfinite(features.sum(axis=1, dtype=np.float64))[rows]])
+    if not np.diff(starts).all():
+        raise UserError("every template needs an image")
+    _check_rows(rows, len(features))
+    used = np.flatnonzero(np.bincount(rows.ravel(), minlength=len(features)))
+    broken = used[~np.isfinite(features.sum(axis=1, dtype=np.float64))[used]]
     if len(broken):
-        counted = f"{len(broken)} images of the templates have features"
-        raise UserError(f"{counted} that are not finite, the first is row {broken[0]}")
+        raise UserError(f"{len(broken)} features are not finite, the first is row {broken[0]}")
     return features
+
+
+def _check_rows(rows: np.ndarray, count: int) -> None:
+    if rows.size and (rows.min() < 0 or rows.max() >= count):
+        raise UserError(f"rows 0 to {count - 1} are there, got {rows.min()} to {rows.max()}")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ifr.common.errors import UserError
 from ifr.common.tensors import widened, without_autocast
+from ifr.losses.cosines import unit_rows
 from ifr.models.layers import init_truncated_normal_
 
 MARGINS = {"arcface": 0.5, "cosface": 0.35}  # radians; cosine. The papers' own on large sets
@@ -49,8 +50,8 @@ class MarginHead(nn.Module):
         """Return logits (N, classes) of features (N, K), with the margin at given labels (N,)."""
         # bf16 has three digits, too few for a cosine times 64.
         with without_autocast(features):
-            directions = F.normalize(widened(features)), F.normalize(widened(self.weight))
-            cosine = F.linear(*directions).clamp(-1, 1)
+            directions = unit_rows(widened(features)), unit_rows(widened(self.weight))
+            cosine = F.linear(*directions).clamp(-1, 1)  # 0, without a gradient, of a row of zeros
             if labels is None:
                 return self.scale * cosine
             own = cosine.gather(1, labels[:, None])

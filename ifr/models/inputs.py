@@ -13,7 +13,7 @@ from ifr.landmarks import CROP_SIZE, FACE_SIZE, MIRROR
 
 def offset_range(size: int) -> int:
     """Return how many offsets a crop has along each axis: 17, or 1 for the whole face."""
-    return FACE_SIZE - _crop_side(size) + 1
+    return FACE_SIZE - crop_side(size) + 1
 
 
 def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor:
@@ -28,7 +28,7 @@ def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor
         wanted, got = f"(N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces", tuple(images.shape)
         raise UserError(f"images must be {wanted}, got {got}; align and resize them first")
     _check_offsets(offsets, len(images), size)
-    side, offsets = _crop_side(size), offsets.to(images.device)
+    side, offsets = crop_side(size), offsets.to(images.device)
     faces, step = torch.arange(len(images), device=images.device), side // size
     windows = images.unfold(1, side, 1).unfold(2, side, 1)  # every crop, as views: nothing moves
     pixels = windows[faces, offsets[:, 1], offsets[:, 0]].permute(0, 2, 3, 1).float()
@@ -41,7 +41,7 @@ def to_network_points(points: Tensor, offsets: Tensor, size: int = CROP_SIZE) ->
     """Move points of the stored faces, (N, P, 2) pixels, into the frame of :func:`to_network`."""
     _check_offsets(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
-    return moved * (size / _crop_side(size))
+    return moved * (size / crop_side(size))
 
 
 def center_crop(images: np.ndarray | Tensor, size: int = CROP_SIZE) -> Tensor:
@@ -71,7 +71,8 @@ def flip(images: Tensor, points: Tensor | None, chosen: Tensor) -> tuple[Tensor,
     return flipped, torch.where(chosen[:, None, None], mirrored, points)
 
 
-def _crop_side(size: int) -> int:
+def crop_side(size: int) -> int:
+    """Return the side of what the input of that size shows of a stored face: 96, or 112."""
     if size == FACE_SIZE:
         return FACE_SIZE
     if size < 1 or CROP_SIZE % size:

@@ -43,7 +43,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file raises many kinds
-        raise UserError(f"{path}: no file of tensors alone ({error})") from None
+        advice = "save what state_dict() returns with torch.save"
+        raise UserError(f"{path}: no file of tensors alone, or cut short; {advice}") from error
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise UserError(f"{path}: expected a state dict, tensors by name; got {type(state)}")
     return dict(state)

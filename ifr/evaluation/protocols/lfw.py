@@ -14,21 +14,24 @@ def lfw_protocol(
 ) -> pd.DataFrame:
     """Return the accuracy on each fold, the threshold chosen on the other folds.
 
-    A pair is accepted when its cosine is at least the threshold. We try every threshold that tells
-    scores apart: midway between neighbouring scores of the other folds, and plus and minus
-    infinity. InsightFace tries 400 squared distances instead; pass
-    ``thresholds=1 - np.arange(0, 4, 0.01) / 2`` to match.
+    A pair is accepted when its cosine is at least the threshold, see :func:`best_threshold`. A fold
+    without pairs that can be formed has no accuracy; ``pair_counts`` tells how many are lost.
     """
+    formed, unit = pairs.formed, normalised(np.asarray(features, np.float64))
     folds = np.unique(pairs.folds)
-    if len(folds) < 2:
-        raise UserError(f"the protocol needs at least 2 folds to choose on, got {len(folds)}")
-    scores = score_pairs(normalised(np.asarray(features, np.float64)), pairs.pairs)
-    rows = []
+    if (filled := len(np.unique(pairs.folds[formed]))) < 2:
+        needed = "the protocol needs at least 2 folds with pairs to choose on"
+        raise UserError(f"{needed}, got {filled} of {len(folds)}")
+    scores, rows = np.full(len(formed), np.nan), []
+    scores[formed] = score_pairs(unit, pairs.pairs[formed])
     for fold in folds:
-        own = pairs.folds == fold
-        chosen = best_threshold(scores[~own], pairs.same[~own], thresholds)
+        own, rest = (formed & kind for kind in (pairs.folds == fold, pairs.folds != fold))
+        if len(np.unique(pairs.same[rest])) < 2:
+            fault = f"all pairs outside of fold {fold + 1} are of one kind"
+            raise UserError(f"{fault}; a threshold is chosen on pairs of one person and of two")
+        chosen = best_threshold(scores[rest], pairs.same[rest], thresholds)
         right = (scores[own] >= chosen) == pairs.same[own]
-        rows.append((int(fold), chosen, 100 * right.mean(), len(right)))
+        rows.append((int(fold), chosen, 100 * right.mean() if len(right) else np.nan, len(right)))
     return pd.DataFrame(rows, columns=["fold", "threshold", "accuracy_percent", "pairs"])
 
 
@@ -37,8 +40,8 @@ def best_threshold(
 ) -> float:
     """Return the threshold that is right for most pairs, the highest of equally good ones.
 
-    >>> best_threshold(np.array([0.75, 0.5, 0.25]), np.array([True, True, False]))
-    0.375
+    We try every one midway between neighbouring scores, and infinities. InsightFace tries 400
+    squared distances instead; pass ``thresholds=1 - np.arange(0, 4, 0.01) / 2`` to match.
     """
     if thresholds is None:
         levels = np.unique(scores)

@@ -1,5 +1,7 @@
 """Test one embedding on a prepared data set by the set's own published protocol."""
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,21 +9,24 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.datasets import FaceSet, load_set
+from ifr.datasets import load_set
 from ifr.datasets.check import read
-from ifr.datasets.readers.ar import paper_subset
-from ifr.datasets.readers.ijba import read_ijba
-from ifr.datasets.remap import on_prepared
-from ifr.evaluation.features import load_embedding, random_rectangles, read_features, set_features
-from ifr.evaluation.protocols.ar import ar_protocol
-from ifr.evaluation.protocols.ijba import ijba_protocol
-from ifr.evaluation.protocols.ijbc import ijbc_protocol
+from ifr.datasets.index import ABSENT, DatasetIndex, PairList, on_rows, prepared_rows
+from ifr.datasets.readers.ijba import SPLITS, IjbaProtocol, read_ijba
+from ifr.datasets.readers.ijbc import IjbcProtocol
+from ifr.evaluation import ijba_protocol, ijbc_protocol, random_rectangles, set_features
+from ifr.evaluation.features import check_features, load_embedding, read_features
+from ifr.evaluation.onnx_model import OURS, InputConvention
+from ifr.evaluation.protocols.ar import ar_tests
+from ifr.evaluation.protocols.folder import RULE, draw_protocol, level_of
+from ifr.evaluation.protocols.ijb import present, template_counts
 from ifr.evaluation.protocols.lfw import lfw_protocol
+from ifr.evaluation.protocols.report import Report, Test, pair_counts, report_of
 
-# The protocols on templates, which mark natural occlusions, with the released code's scores.
-TEMPLATES = dict(ijba="directional_min", ijbc="mean_cosine")
-NAMES = ("lfw", "lfw-bin", *TEMPLATES, "ar")
-OCCLUSIONS = ("none", "synthetic", "natural")
+# The protocols on templates, with their scores: those of IJB, which mark natural occlusions, are
+# the released code's.
+TEMPLATES = dict(ijba="directional_min", ijbc="mean_cosine", folder="mean_cosine")
+NAMES = ("lfw", "mlfw", "lfw-bin", *TEMPLATES, "ar")
 
 
 def run_protocol(
@@ -35,52 +40,86 @@ def run_protocol(
     score: str | None = None,
     interpolate: str = "none",
     missing_flag: str = "visible",
+    convention: InputConvention = OURS,
     seed: int = 0,
-) -> pd.DataFrame:
-    """Return mean and deviation of what a protocol measures of an embedding, over its tests.
+) -> Report:
+    """Return mean and deviation of what a protocol measures of an embedding, and what is lost.
 
     ``path`` is the data set as published, ``prepared`` what ``ifr data prepare`` made of it;
-    ``embedding`` a network, see ``load_embedding``, or features, see ``read_features``. Occlusion
-    is ``none``, ``synthetic`` (a warped mask on every image, as in training) or ``natural`` (the
-    occluded subset of IJB-A and IJB-C). Without ``score`` the released code's is taken.
+    ``embedding`` a network or an ``.npz`` of features. Occlusion is ``none``, ``synthetic`` (a
+    warped mask on every image, as in training) or ``natural`` (the occluded subset of IJB-A and
+    IJB-C). Without ``score`` the released code's is taken.
     """
+    _check_request(name, occlusion, score)
+    stored, masked = embedding.suffix.lower() == ".npz", occlusion == "synthetic"
+    if stored and (masked or mirror or convention != OURS):
+        options = "masks, mirrored faces and options of its input"
+        raise UserError(f"{embedding} holds features: {options} need a network")
+    faces, network = load_set(prepared), None if stored else load_embedding(embedding, convention)
+    if name == "ijba":
+        index = read_ijba(path, missing_flag=missing_flag)
+    else:
+        index = read(name, path, level_of(faces) if name == "folder" else None)
+    if index.protocol is None and name not in ("ar", "folder"):
+        raise UserError(f"{path} holds no protocol: ifr data check {name} says what lacks")
+    rows = prepared_rows(index, faces)
+    if network is None:
+        features, there = read_features(embedding, faces)
+        rows = np.where(np.append(there, False)[rows], rows, ABSENT)
+    how: dict[str, Any] = dict(natural=occlusion == "natural", interpolate=interpolate)
+    how["score"] = score or TEMPLATES.get(name)
+    tests, more = _tests(name, index, rows, how, seed)
+    compared = np.unique(np.concatenate([test.rows for test in tests]))
+    if network is not None:
+        boxes = random_rectangles(len(faces), seed) if masked else None
+        found = set_features(network, faces, rows=compared, rectangles=boxes, mirror=mirror)
+        features = np.full((len(faces), found.shape[1]), np.nan, np.float32)
+        features[compared] = found
+    doubts = check_features(features, faces, compared, embedding)
+    if network is not None and network.trained_on == faces.fingerprint:
+        doubts.append("the network was trained on these very faces")
+    taken = None if network is None else network.convention
+    told = "" if taken == convention else ", as its file tells"
+    about: dict[str, Any] = dict(protocol=name, path=str(path), faces=str(prepared))
+    about |= dict(embedding=str(embedding), images_compared=len(compared))
+    about |= dict(images_prepared=len(faces), occlusion=occlusion, mirror=mirror, **how, seed=seed)
+    about |= dict(input=taken and f"{taken}{told}", convention=taken and asdict(taken))
+    return report_of(tests, features, about, [*doubts, *more])
+
+
+def _check_request(name: str, occlusion: str, score: str | None) -> None:
     if name not in NAMES:
         raise UserError(f"no protocol for {name!r}: choose one of {', '.join(NAMES)}")
-    if occlusion not in OCCLUSIONS:
-        raise UserError(f"occlusion must be one of {', '.join(OCCLUSIONS)}, got {occlusion!r}")
-    natural = occlusion == "natural"
-    if name not in TEMPLATES and (natural or score is not None):
+    if occlusion not in ("none", "synthetic", "natural"):
+        raise UserError(f"occlusion must be one of none, synthetic, natural, got {occlusion!r}")
+    if name not in TEMPLATES and (occlusion == "natural" or score is not None):
         raise UserError(f"natural occlusion and score are of IJB-A and IJB-C, not of {name}")
-    faces = load_set(prepared)
-    features = _features(faces, Path(embedding), occlusion == "synthetic", mirror, seed)
+
+
+def _tests(
+    name: str, index: DatasetIndex, rows: np.ndarray, how: dict[str, Any], seed: int
+) -> tuple[list[Test], list[str]]:
+    """Return the tests of a data set, and what keeps them from being published ones."""
     if name == "ar":
-        rows = paper_subset(faces)
-        rates = ar_protocol(features[rows], faces.identity[rows], seed=seed)
-        return _summary(pd.DataFrame(dict(eer_percent=rates)), "draws of pairs")
-    index = read_ijba(path, missing_flag=missing_flag) if name == "ijba" else read(name, path)
-    if index.protocol is None:
-        raise UserError(f"{path} holds no protocol: ifr data check {name} says what lacks")
-    protocol = on_prepared(index.protocol, faces)
-    if name not in TEMPLATES:
-        return _summary(lfw_protocol(features, protocol), "folds")
-    how: dict[str, Any] = dict(score=score or TEMPLATES[name], interpolate=interpolate)
-    if name == "ijba":
-        return _summary(ijba_protocol(features, protocol, natural=natural, **how), "splits")
-    test = ijbc_protocol(features, protocol, natural=natural, **how)
-    return _summary(test.to_frame().T, "test")
+        return ar_tests(index.faces, rows, seed)
+    if name != "folder":
+        return [_test(on_rows(index.protocol, rows), how)], []
+    drawn = draw_protocol(index.faces, seed=seed)
+    return [_test(on_rows(one, rows), how) for one in drawn], [RULE.format(seed=seed)]
 
 
-def _features(faces: FaceSet, path: Path, synthetic: bool, mirror: bool, seed: int) -> np.ndarray:
-    if path.suffix == ".npz":
-        if synthetic or mirror:
-            raise UserError(f"{path} holds features: masks and mirrored faces need a network")
-        return read_features(path, faces)
-    rectangles = random_rectangles(len(faces), seed) if synthetic else None
-    return set_features(load_embedding(path), faces, rectangles=rectangles, mirror=mirror)
-
-
-def _summary(tests: pd.DataFrame, over: str) -> pd.DataFrame:
-    """Return mean and standard deviation of each measure over tests, one a row."""
-    table = tests.filter(regex="_percent$").agg(["mean", "std"]).T
-    table = table.set_axis(["value", "std"], axis=1).rename_axis("measure").reset_index()
-    return table.assign(over=f"{len(tests)} {over}")
+def _test(protocol: PairList | IjbaProtocol | IjbcProtocol, how: dict[str, Any]) -> Test:
+    """Return the test of pairs, which takes no options, or of templates."""
+    if isinstance(protocol, PairList):
+        rows, folds = np.unique(protocol.pairs[protocol.formed]), len(np.unique(protocol.folds))
+        if not len(rows):
+            raise UserError("none of the pairs has both its images in the prepared set")
+        return Test(
+            rows, pair_counts(protocol), partial(lfw_protocol, pairs=protocol), "folds", folds
+        )
+    parts = (protocol,) if isinstance(protocol, IjbcProtocol) else protocol.splits
+    rows = np.concatenate([present(part, natural=how["natural"]).rows for part in parts])
+    counts = pd.concat([template_counts(part, natural=how["natural"]) for part in parts])
+    if isinstance(protocol, IjbcProtocol):
+        return Test(rows, counts, partial(ijbc_protocol, protocol=protocol, **how), "test", 1)
+    return Test(rows, counts, partial(ijba_protocol, protocol=protocol, **how), "splits", SPLITS)

@@ -1,36 +1,36 @@
 """The template protocol of the rendered sets, and its interval over people."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.template_splits import TemplateSplit
-from ifr.evaluation.metrics import FARS, MEASURES, RANKS, four_measures, rank_hits, tars_at_fars
+from ifr.evaluation.metrics import FARS, MEASURES, RANKS, mate_ranks, rank_accuracy, tars_at_fars
 from ifr.evaluation.resampling import bootstrap_counts
 from ifr.evaluation.templates import identification_scores
 
 CONDITIONS = ("clean", "synthetic", "natural")
 Splits = Sequence[TemplateSplit]
+# A false accept rate of 0.01 is decided among the impostors with the highest scores.
+HIGHEST, LEAST_HIGHEST = 0.03, 1000
+CHUNK = 200  # resamples at once
 
 
-def evaluate_templates(
-    features: np.ndarray, splits: Splits, *, natural: bool = False, score: str = "mean_cosine"
-) -> pd.DataFrame:
-    """Return split and ``MEASURES``; ``natural`` takes naturally occluded probes, else clean."""
-    rows = [four_measures(*_compare(features, split, natural, score)[1]) for split in splits]
-    return pd.DataFrame(rows).rename_axis("split").reset_index()
+def evaluate_templates(features: np.ndarray, splits: Splits, **options: Any) -> pd.DataFrame:
+    """Return split and ``MEASURES`` in percent; options are of :func:`split_scores`."""
+    rows = []
+    for split in splits:
+        _, scores, same, similarity, probes, gallery = _compare(features, split, **options)
+        ranks = [rank_accuracy(similarity, probes, gallery, k) for k in RANKS]
+        rows.append(100 * np.array([*tars_at_fars(scores, same, FARS), *ranks]))
+    return pd.DataFrame(rows, columns=list(MEASURES)).rename_axis("split").reset_index()
 
 
 def bootstrap_templates(
-    features: np.ndarray,
-    splits: Splits,
-    *,
-    natural: bool = False,
-    score: str = "mean_cosine",
-    resamples: int = 1000,
-    seed: int = 0,
+    features: np.ndarray, splits: Splits, *, resamples: int = 1000, seed: int = 0, **options: Any
 ) -> pd.DataFrame:
     """Return ``MEASURES``, mean over splits, for resampled test identities, (resamples, 4).
 
@@ -40,34 +40,36 @@ def bootstrap_templates(
     counts = bootstrap_counts(people, resamples, seed)
     total = np.zeros((resamples, len(MEASURES)))
     for split in splits:
-        pairs, (scores, same, table, probes, gallery) = _compare(features, split, natural, score)
-        drawn = counts[:, probes]
+        pairs, scores, same, similarity, probes, gallery = _compare(features, split, **options)
+        drawn, ranks = counts[:, probes], mate_ranks(similarity, probes, gallery)
         one, two = drawn[:, pairs[:, 0]], counts[:, gallery[pairs[:, 1]]]
         weights = np.where(same, one, one * two)
-        total[:, : len(FARS)] += tars_at_fars(scores, same, FARS, weights=weights).T
-        for column, rank in enumerate(RANKS, start=len(FARS)):
-            hits = rank_hits(table, probes, gallery, rank)
-            total[:, column] += (drawn * hits).sum(axis=1) / np.maximum(drawn.sum(axis=1), 1)
+        tars = tars_at_fars(scores, same, FARS, weights=weights)
+        size = np.maximum(drawn.sum(axis=1), 1)
+        total += np.stack([*tars, *((drawn * (ranks <= k)).sum(axis=1) / size for k in RANKS)], 1)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
 
 def split_scores(
-    features: np.ndarray, split: TemplateSplit, *, natural: bool = False, score: str = "mean_cosine"
+    features: np.ndarray, split: TemplateSplit, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores and the truth of a split's pairs, (P,) each; see ``evaluate_templates``."""
-    scores, same, *_ = _compare(features, split, natural, score)[1]
+    """Return the scores and the truth of a split's pairs, (P,) each.
+
+    Of the clean probes, or ``natural``, those occluded; ``score`` is of ``identification_scores``.
+    """
+    _, scores, same, *_ = _compare(features, split, **options)
     return scores, same
 
 
 def _compare(
-    features: np.ndarray, split: TemplateSplit, natural: bool, score: str
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return the templates of each comparison, (M, 2), and what ``four_measures`` takes."""
+    features: np.ndarray, split: TemplateSplit, natural: bool = False, score: str = "mean_cosine"
+) -> tuple[np.ndarray, ...]:
+    """Return templates (M, 2), scores and truth of pairs, and what ``mate_ranks`` takes."""
     probes, index = split.probes.subset(split.probes.occluded == natural)
     if len(probes) == 0:
         raise UserError(f"the split has no {'naturally occluded' if natural else 'clean'} probes")
     similarity = identification_scores(features, probes, split.gallery, score=score)
-    kept = index[split.pairs[:, 0]] >= 0
-    pairs = np.stack([index[split.pairs[kept, 0]], split.pairs[kept, 1]], axis=1)
-    scores = similarity[pairs[:, 0], pairs[:, 1]]
-    return pairs, (scores, split.same[kept], similarity, probes.subjects, split.gallery.subjects)
+    pairs = np.stack([index[split.pairs[:, 0]], split.pairs[:, 1]], axis=1)
+    same, pairs = split.same[pairs[:, 0] >= 0], pairs[pairs[:, 0] >= 0]
+    search = similarity, probes.subjects, split.gallery.subjects
+    return pairs, similarity[tuple(pairs.T)], same, *search

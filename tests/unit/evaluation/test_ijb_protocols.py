@@ -9,15 +9,18 @@ from template_oracles import (
     images_of,
     random_templates,
     slow_directional,
+    slow_open_set,
     slow_pool,
     slow_rank,
     slow_tar,
     templates_of,
 )
 
+from ifr.datasets.index import on_rows
 from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
 from ifr.datasets.readers.ijbc import IjbcProtocol
 from ifr.evaluation import MEASURES, ijba_protocol, ijbc_protocol
+from ifr.evaluation.protocols.ijb import present, template_counts
 
 
 def angles(*degrees):
@@ -48,13 +51,7 @@ def small_split():
     pairs = np.array([[0, 3], [1, 4], [2, 5], [0, 4], [1, 5], [2, 3], [1, 3]])
     same = np.array([True, True, True, False, False, False, False])
     return features, IjbaSplit(
-        number=4,
-        verify=verify,
-        pairs=pairs,
-        same=same,
-        gallery=gallery,
-        probes=probes,
-        train_subjects=np.array([77]),
+        number=4, verify=verify, pairs=pairs, same=same, gallery=gallery, probes=probes
     )
 
 
@@ -96,6 +93,62 @@ def test_a_mate_tied_with_a_stranger_is_behind_it(small_split):
     assert row["rank_1_percent"] == 0 and row["rank_5_percent"] == 100
 
 
+def listed_and_used(counts):
+    return {(row.part, row.kind): (row.listed, row.used) for row in counts.itertuples()}
+
+
+def test_what_lost_images_cost_a_split(small_split):
+    _, split = small_split
+    # Lost are templates 0 and 1, one of the two images of template 4, two of three people
+    # enrolled, and probe 2.
+    split = on_rows(replace(split, unknown=2), np.array([-1, -1, 2, 3, 4, -1, 6, 7, 8]))
+    counts = template_counts(split)
+    assert listed_and_used(counts) == {
+        ("split 4", "same pairs"): (3, 1),
+        ("split 4", "different pairs"): (4, 1),
+        ("split 4", "templates"): (6, 4),
+        ("split 4", "images"): (7 + 6 + 3, 4 + 2 + 1),
+        ("split 4", "probes with a mate"): (5, 1),
+        ("split 4", "probes without a mate"): (1, 1),
+        ("split 4", "gallery entries"): (3, 1),
+        ("split 4", "pairs of unknown templates"): (2, 0),
+    }
+    assert (counts["lost"] == counts["listed"] - counts["used"]).all()
+    # Probes 0, 1 and 5 lost their mates: they are neither searched nor taken for strangers.
+    [(probes, gallery)] = present(split).searches
+    assert probes.ids.tolist() == [1003, 1004] and gallery.ids.tolist() == [1002]
+
+
+def test_a_natural_subset_loses_only_what_it_lists(small_split):
+    _, split = small_split
+    gone = np.arange(9)
+    gone[[3, 5, 8]] = -1  # of which 8, a probe, is occluded
+    counts = listed_and_used(template_counts(on_rows(split, gone), natural=True))
+    assert counts["split 4", "templates"] == (4, 4)
+    assert counts["split 4", "images"] == (4 + 3 + 3, 4 + 2 + 3)
+    assert counts["split 4", "probes with a mate"] == (3, 2)
+    assert counts["split 4", "gallery entries"] == (3, 3)
+    gone[4] = -1
+    with pytest.raises(ValueError, match="0 genuine and 1 impostor comparisons of naturally"):
+        present(on_rows(split, gone), natural=True)
+
+
+def test_a_mate_lost_in_one_gallery_leaves_the_search_of_the_other(small_ijbc):
+    features, protocol = small_ijbc
+    lost = protocol.galleries[0]
+    rows = np.arange(80)
+    rows[lost.rows[lost.starts[1] : lost.starts[2]]] = -1  # person 1 of gallery 1
+    left = on_rows(protocol, rows)
+    searches = [probes.subjects for probes, _ in present(left).searches]
+    assert 1 not in searches[0] and 1 in searches[1]
+    counts = listed_and_used(template_counts(left))
+    listed, used = counts["gallery 1", "gallery entries"]
+    assert (listed, used) == (4, 3)
+    assert counts["gallery 2", "gallery entries"] == (3, 3)
+    found = ijbc_protocol(features, left)
+    assert np.isfinite(found["gallery_1_tpir_1_percent"])
+
+
 @pytest.mark.parametrize("natural", [False, True])
 @pytest.mark.parametrize("score", ["media", "mean_cosine", "directional_min"])
 def test_ijba_equals_loops_on_random_splits(score, natural):
@@ -110,13 +163,7 @@ def test_ijba_equals_loops_on_random_splits(score, natural):
         same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
         splits.append(
             IjbaSplit(
-                number=number,
-                verify=verify,
-                pairs=pairs,
-                same=same,
-                gallery=gallery,
-                probes=probes,
-                train_subjects=np.array([50]),
+                number=number, verify=verify, pairs=pairs, same=same, gallery=gallery, probes=probes
             )
         )
     protocol = IjbaProtocol(splits=tuple(splits))
@@ -125,6 +172,8 @@ def test_ijba_equals_loops_on_random_splits(score, natural):
     assert list(table.columns) == [
         "split",
         *MEASURES,
+        "tpir_1_percent",
+        "tpir_01_percent",
         "genuine",
         "impostor",
         "probes",
@@ -160,6 +209,10 @@ def test_ijba_equals_loops_on_random_splits(score, natural):
         for k in (1, 5):
             expected = 100 * slow_rank(similarity, who, split.gallery.subjects, k)
             assert row[f"rank_{k}_percent"] == pytest.approx(expected)
+        for name, fpir in (("1", 0.1), ("01", 0.01)):
+            rounded = np.round(similarity, 5)
+            expected = 100 * slow_open_set(rounded, who, split.gallery.subjects, fpir)
+            assert row[f"tpir_{name}_percent"] == pytest.approx(expected)
 
 
 def test_ijba_refuses_what_is_left_of_nothing(small_split):
@@ -171,7 +224,7 @@ def test_ijba_refuses_what_is_left_of_nothing(small_split):
     with pytest.raises(ValueError, match=r"split 4: no probe has a mate"):
         ijba_protocol(features, IjbaProtocol(splits=(strangers,)))
     features[8] = np.nan
-    with pytest.raises(ValueError, match=r"split 4: 1 images .* row 8"):
+    with pytest.raises(ValueError, match=r"split 4: 1 features are not finite, the first is row 8"):
         ijba_protocol(features, IjbaProtocol(splits=(split,)))
 
 
@@ -209,9 +262,8 @@ def small_ijbc():
 
 @pytest.mark.parametrize("natural", [False, True])
 @pytest.mark.parametrize("score", ["media", "mean_cosine"])
-def test_ijbc_equals_loops(small_ijbc, score, natural, monkeypatch):
+def test_ijbc_equals_loops(small_ijbc, score, natural):
     features, protocol = small_ijbc
-    monkeypatch.setattr("ifr.evaluation.protocols.ijbc.PROBES", 5)
     found = ijbc_protocol(features, protocol, natural=natural, score=score, fars=(0.1, 0.01, 1e-4))
     verify, pairs, same, probes = protocol.verify, protocol.pairs, protocol.same, protocol.probes
     if natural:
@@ -225,13 +277,18 @@ def test_ijbc_equals_loops(small_ijbc, score, natural, monkeypatch):
         expected = 100 * slow_tar(scores.round(6), same, far)
         assert found[f"{name}_percent"] == pytest.approx(expected)
     mine = [slow_pool(features, probes, t, score) for t in range(len(probes.ids))]
-    for k in (1, 5):
-        shares = []
-        for gallery in protocol.galleries:
-            theirs = [slow_pool(features, gallery, t, score) for t in range(len(gallery.ids))]
-            similarity = [[cosine(a, b) for b in theirs] for a in mine]
-            shares.append(slow_rank(similarity, probes.subjects, gallery.subjects, k))
-        assert found[f"rank_{k}_percent"] == pytest.approx(100 * np.mean(shares))
+    shares = []
+    for number, gallery in enumerate(protocol.galleries, start=1):
+        theirs = [slow_pool(features, gallery, t, score) for t in range(len(gallery.ids))]
+        search = [[cosine(a, b) for b in theirs] for a in mine], probes.subjects, gallery.subjects
+        own = {f"rank_{k}_percent": 100 * slow_rank(*search, k) for k in (1, 5)}
+        own["tpir_1_percent"] = 100 * slow_open_set(*search, 0.1)
+        own["tpir_01_percent"] = 100 * slow_open_set(*search, 0.01)
+        for name, value in own.items():
+            assert found[f"gallery_{number}_{name}"] == pytest.approx(value)
+        shares.append(own)
+    for name in shares[0]:
+        assert found[name] == pytest.approx(np.mean([own[name] for own in shares]))
     assert found["rank_1_percent"] < 100 and found["genuine"] == same.sum()
     assert found["probes_with_mate"] == (probes.subjects < 7).sum() < found["probes"]
 
@@ -256,7 +313,7 @@ def test_ijbc_refuses_bad_input(small_ijbc):
     with pytest.raises(ValueError, match="0 genuine and 0 impostor comparisons of naturally"):
         ijbc_protocol(features, replace(protocol, verify=bare), natural=True)
     only = replace(protocol.probes, subjects=np.zeros(48, int))
-    with pytest.raises(ValueError, match="mate in gallery 2"):
+    with pytest.raises(ValueError, match="no probe has a mate in the gallery"):
         ijbc_protocol(features, replace(protocol, probes=only))
     with pytest.raises(ValueError, match="not finite"):
         ijbc_protocol(np.full_like(features, np.nan), protocol)

@@ -76,12 +76,35 @@ def test_lfw_refuses_bad_input():
         pairs=np.array([[0, 1], [1, 2]]), same=np.array([True, False]), folds=np.array([0, 1])
     )
     features[1, 1] = np.nan
-    with pytest.raises(ValueError, match="2 of 2 pairs"):
+    with pytest.raises(ValueError, match="1 features are not finite, the first is row 1"):
         lfw_protocol(features, good)
-    with pytest.raises(ValueError, match="rows 0 to 1, got 0 to 2"):
+    with pytest.raises(ValueError, match="rows 0 to 1 are there, got 0 to 2"):
         lfw_protocol(features[:2], good)
     with pytest.raises(ValueError, match="at least 2 folds"):
         lfw_protocol(features, replace(good, folds=np.array([0, 0])))
+
+
+def test_a_fold_without_pairs_has_no_accuracy():
+    features = np.array([[1.0, 0], [1, 0], [0, 1]])
+    pairs = np.array([[0, 1], [0, 2]] * 3)
+    pairs[:2, 1] = -1
+    given = PairList(
+        pairs=pairs, same=np.array([True, False] * 3), folds=np.repeat(np.arange(3), 2)
+    )
+    found = lfw_protocol(features, given)
+    assert np.isnan(found["accuracy_percent"][0]) and found["pairs"].tolist() == [0, 2, 2]
+    assert found["accuracy_percent"][1:].tolist() == [100, 100]
+    with pytest.raises(ValueError, match="at least 2 folds with pairs to choose on, got 1 of 3"):
+        lfw_protocol(
+            features, replace(given, pairs=np.where([[True]] * 4 + [[False]] * 2, -1, pairs))
+        )
+
+
+def test_a_threshold_is_not_chosen_on_one_kind_of_pairs():
+    features = np.eye(3)
+    folds, pairs = np.array([0, 0, 1]), np.array([[0, 1], [1, 2], [0, 2]])
+    with pytest.raises(ValueError, match="all pairs outside of fold 1 are of one kind"):
+        lfw_protocol(features, PairList(pairs, np.array([True, False, True]), folds))
 
 
 def test_ar_is_the_error_rate_of_each_draw():

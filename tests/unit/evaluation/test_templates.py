@@ -6,7 +6,6 @@ from template_oracles import cosine, random_templates, slow_directional, slow_po
 
 from ifr.evaluation.templates import (
     identification_scores,
-    occluded_pairs,
     pooled_templates,
     score_pairs,
     verification_scores,
@@ -65,38 +64,25 @@ def test_searched_and_compared_equal_loops(gathered, score):
     )
 
 
-def test_pairs_of_occluded_images_alone_by_hand():
-    given = templates_of(
-        [[0, 1], [2], [3, 4, 5]],
-        [1, 2, 3],
-        [[0, 1], [2], [3, 3, 4]],
-        [[True, False], [False], [False, True, True]],
-    )
-    pairs = np.array([[0, 1], [2, 0], [0, 0]])
-    left, pairs, same = occluded_pairs(given, pairs, np.array([False, False, True]))
-    assert pairs.tolist() == [[1, 0], [0, 0]] and same.tolist() == [False, True]
-    assert left.rows.tolist() == [0, 4, 5] and left.starts.tolist() == [0, 1, 3]
-    assert left.subjects.tolist() == [1, 3] and left.ids.tolist() == [1000, 1002]
-    assert left.media.tolist() == [0, 3, 4] and left.occluded.all()
-
-
 def test_templates_refuse_what_they_cannot_score(gathered):
     features, templates, gallery = gathered
     broken = features.copy()
     broken[templates.rows[0], 2] = np.nan
     first = int(templates.rows[0])
     for score in ("media", "mean_cosine", "directional_min"):
-        with pytest.raises(ValueError, match=rf"1 images .* not finite, the first is row {first}"):
+        with pytest.raises(
+            ValueError, match=rf"1 features are not finite, the first is row {first}"
+        ):
             identification_scores(broken, templates, gallery, score=score)
     spare = np.concatenate([features, np.full((1, 10), np.nan, np.float32)])
     assert np.isfinite(pooled_templates(spare, templates)).all()  # no template names row 60
-    with pytest.raises(ValueError, match="there are 5 features"):
+    with pytest.raises(ValueError, match="rows 0 to 4 are there, got"):
         pooled_templates(features[:5], templates)
-    with pytest.raises(ValueError, match="template 1001 has none"):
+    with pytest.raises(ValueError, match="every template needs an image"):
         pooled_templates(features, templates_of([[0], [], [1]], [1, 2, 3]))
     with pytest.raises(ValueError, match="'best'"):
         verification_scores(features, templates, np.zeros((1, 2), int), score="best")
-    with pytest.raises(ValueError, match="rows 0 to 24, got 0 to 25"):
+    with pytest.raises(ValueError, match="rows 0 to 24 are there, got 0 to 25"):
         verification_scores(features, templates, np.array([[0, 25]]), score="directional_min")
 
 
@@ -115,11 +101,9 @@ def test_scored_pairs_equal_einsum_in_any_order():
 
 def test_scored_pairs_refuse_bad_input():
     unit = np.eye(4, dtype=np.float32)
-    with pytest.raises(ValueError, match="rows 0 to 3, got -1 to 2"):
+    with pytest.raises(ValueError, match="rows 0 to 3 are there, got -1 to 2"):
         score_pairs(unit, np.array([[-1, 2]]))
-    with pytest.raises(ValueError, match="integers, got"):
-        score_pairs(unit, np.array([[0.0, 1.0]]))
     broken = np.where(np.arange(4)[:, None] == 2, np.inf, unit)
-    with pytest.raises(ValueError, match="1 of 2 pairs have features that are not finite"):
+    with pytest.raises(ValueError, match="1 features are not finite, the first is row 2"):
         score_pairs(broken, np.array([[0, 1], [2, 3]]))
     assert score_pairs(broken, np.array([[0, 1]])) == [0]  # no pair names row 2

@@ -61,6 +61,22 @@ def test_the_margin_makes_the_own_class_harder_and_the_gradient_stays_finite(kin
     assert torch.isfinite(features.grad).all() and torch.isfinite(head.weight.grad).all()
 
 
+@pytest.mark.parametrize("kind", MARGINS)
+@pytest.mark.parametrize("length", [0.0, 1e-20, 1e-9])
+def test_a_row_of_zeros_leaves_the_gradient_of_a_margin_head_as_it_is(kind, length):
+    torch.manual_seed(2)
+    head, labels = make_head(kind, 8, 4), torch.arange(5) % 4
+    features = torch.randn(5, 8)
+    features[0] *= length
+    head.weight.data[1] *= length
+    features.requires_grad_()
+    logits = head(features, labels)
+    assert torch.equal(head(features)[0], torch.zeros(4))
+    F.cross_entropy(logits, labels).backward()
+    assert torch.equal(features.grad[0], torch.zeros(8)) and features.grad[1:].abs().max() < 100
+    assert torch.equal(head.weight.grad[1], torch.zeros(8)) and head.weight.grad.abs().max() < 1e4
+
+
 def test_a_margin_head_computes_in_fp32_under_autocast():
     head, features = make_head("arcface", 8, 4), torch.randn(3, 8)
     with torch.autocast("cpu", torch.bfloat16):
