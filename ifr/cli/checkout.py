@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ifr.common import paths
 from ifr.common.errors import UserError
-from ifr.common.paths import PACKAGE
 
 PASS_ON = dict(ignore_unknown_options=True)  # what a script takes is its own affair
 ARGUMENTS = Annotated[list[str] | None, typer.Argument(help="Passed on, such as -- --help.")]
@@ -16,7 +16,7 @@ ARGUMENTS = Annotated[list[str] | None, typer.Argument(help="Passed on, such as 
 
 def run_script(name: str, arguments: Sequence[str]) -> None:
     """Run a program of ``scripts/`` with this interpreter and end with its exit status."""
-    script = PACKAGE.parent / "scripts" / f"{name}.py"
+    script = paths.SOURCE / "scripts" / f"{name}.py"
     if not script.is_file():
         raise UserError(f"{script} is not there: this command works in a checkout of the project")
     status = subprocess.run([sys.executable, str(script), *arguments], check=False).returncode

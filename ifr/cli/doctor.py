@@ -1,7 +1,9 @@
 """What this machine has and what is in place: the facts to look at before a run or a bug report."""
 
+import os.path
 import platform
 import shutil
+from glob import glob
 from importlib import metadata
 
 import psutil
@@ -23,7 +25,9 @@ GIB = 2**30
 def report() -> list[tuple[str, str]]:
     """Return (what, state) lines on the machine, the packages, the data sets and the runs."""
     home = paths.home()  # may not be there yet: it is made on first use
-    disk = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.exists()))
+    disk = shutil.disk_usage(
+        next(folder for folder in (home, *home.parents) if os.path.exists(folder))
+    )
     memory = psutil.virtual_memory()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
     lines = [
@@ -35,14 +39,16 @@ def report() -> list[tuple[str, str]]:
         ("GPU", gpu),
         ("memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"),
         ("disk", f"{disk.free / GIB:.1f} GiB free at {home}"),
+        ("notebooks", str(paths.notebooks())),
     ]
     lines += [(f"package {name}", _version(name)) for name in required_packages()]
     lines.append(("photographs", _photographs_state()))
     for profile in PROFILES.values():
         specs = plan_sets(profile.faces) if profile.faces else []
         lines += [(f"data {profile.name}", _set_state(spec)) for spec in specs]
-        done = (paths.results(profile.name) / "manifest.json").exists()
-        lines.append((f"run {profile.name}", "finished" if done else "not run yet"))
+        runs = glob("seed-*/manifest.json", root_dir=paths.results(profile.name))
+        done = ", ".join(sorted(os.path.dirname(run) for run in runs))
+        lines.append((f"run {profile.name}", f"finished: {done}" if done else "not run yet"))
     return lines
 
 
@@ -63,9 +69,9 @@ def _version(name: str) -> str:
 
 def _set_state(spec: SetSpec) -> str:
     folder = set_folder(spec, paths.data())
-    if not folder.exists():
-        return f"{spec.name}: not rendered yet (made on first use)"
     try:
+        if not folder.exists():
+            return f"{spec.name}: not rendered yet (made on first use)"
         return f"{spec.name}: {len(load_set(folder))} images in place"
     except (OSError, ValueError) as error:
         return f"{spec.name}: BROKEN, {error}"

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from ifr.cli import course as cli_course
 from ifr.cli import data as cli_data
+from ifr.cli import explain as cli_explain
 from ifr.cli.checkout import ARGUMENTS, PASS_ON, run_script
 from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
@@ -20,6 +21,9 @@ KEPT = "Of networks: trained, or reference: those kept there, nothing is trained
 AXES = "Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."
 STOP = "Stop cleanly after so many minutes (exit status 75)."
 PROFILE = Annotated[str, Option(help=SIZES)]
+TRAINED_ON = Annotated[
+    Path | None, Option("--data", help="A prepared set to train on, not the profile's faces.")
+]
 SEED = Annotated[int, Option(min=0, help="Seed of every random draw.")]
 LIMIT = Annotated[float | None, Option(min=0.0, help=STOP)]
 NUMBERS = Annotated[list[str] | None, Argument(help="Such as 07 08; default: the profile's.")]
@@ -37,6 +41,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_course.app, name="course")
 app.command()(cli_data.protocol)
+app.command()(cli_explain.explain)
 
 
 @app.command()
@@ -62,6 +67,7 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     """Write a contact sheet: a row of shots for each identity."""
     from PIL import Image
 
+    from ifr.common.files import written_whole
     from ifr.faces import build_identity, contact_sheet, draw_shot, render
 
     if path.suffix.lower() not in (".png", ".jpg"):
@@ -69,7 +75,9 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     paths.require_writable(path.resolve().parent)
     people = [(seed, build_identity(seed)) for seed in range(identities)]
     images = [render(who, draw_shot(seed, k)).image for seed, who in people for k in range(shots)]
-    Image.fromarray(contact_sheet(images, columns=shots)).save(path)
+    with written_whole(path) as temporary:
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        Image.fromarray(contact_sheet(images, columns=shots)).save(temporary, kind)
     print(f"wrote {path}")
 
 
@@ -84,7 +92,7 @@ def train(
     variants: Annotated[list[str] | None, Argument(help="Default: all of the profile.")] = None,
     profile: PROFILE = "classroom",
     seed: SEED = 0,
-    data: Annotated[Path | None, Option(help="Train on this prepared set instead.")] = None,
+    data: TRAINED_ON = None,
     devices: Annotated[int | None, Option(min=1, help=GPUS)] = None,
     max_minutes: LIMIT = None,
 ) -> None:
@@ -100,6 +108,9 @@ def train(
     run.training = None if data is None else load_set(data)
     run.launch(devices)
     train_all(run, variants or ())
+    if run.fabric is None or run.fabric.is_global_zero:
+        for variant, trained in run.networks.items():
+            print(f"{variant.name} is in {trained.folder}, which ifr protocol takes")
 
 
 @app.command()
@@ -122,16 +133,29 @@ def sweep(
 
 
 @app.command()
-def evaluate(variant: VARIANT, profile: PROFILE = "classroom", seed: SEED = 0) -> None:
-    """Print closed-set accuracy for one variant, and the template protocol on procedural faces."""
+def evaluate(
+    variant: VARIANT, profile: PROFILE = "classroom", seed: SEED = 0, data: TRAINED_ON = None
+) -> None:
+    """Print closed-set accuracy of a trained variant, and the template protocol on drawn faces."""
+    from ifr.datasets import load_set
     from ifr.experiment.run import start
     from ifr.experiment.tables import closed_set, template_table
     from ifr.profiles import get_variant
 
     get_variant(variant)
     run = start("evaluate", profile=profile, seed=seed)
-    print(closed_set(run, [variant]).to_string(index=False))
+    if data is not None:
+        run.training = load_set(data)
+        if run.profile.faces is None:
+            advice = "ifr protocol tests it on a data set"
+            raise UserError(f"profile {profile!r} has nothing to test this network on: {advice}")
+    run.require(variant)
+    if data is None:
+        print(closed_set(run, [variant]).to_string(index=False))
+    else:
+        print(f"closed set: not measured, {data} holds no further pictures of its people")
     if run.profile.faces:
+        print(f"people of set 'templates' of profile {profile}, which no network is trained on:")
         print(template_table(run, [variant]).to_string(index=False))
 
 
@@ -159,12 +183,12 @@ def reproduce(
 
 
 @app.command()
-def verify(profile: PROFILE = "classroom", every: EVERY = False) -> None:
+def verify(profile: PROFILE = "classroom", seed: SEED = 0, every: EVERY = False) -> None:
     """Compare a run with the committed reference: verdicts, evidence, tables, figures."""
     from ifr.experiment.verify import AGREES, DIFFERS, SHOWN
     from ifr.experiment.verify import verify as compare
 
-    rows = compare(paths.results(profile), paths.reference(profile))
+    rows = compare(paths.results(profile, seed), paths.reference(profile))
     for row in rows:
         if every or row.outcome == DIFFERS:
             print(f"{row.outcome}: {row.what}: {row.note}")

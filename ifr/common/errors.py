@@ -9,8 +9,16 @@ class NotebookFailed(UserError):
     """A notebook stopped with an error; the message names the notebook and the saved copy."""
 
 
+class DiskFull(UserError):
+    """No more can be written; what was finished is kept."""
+
+
 class Stopped(Exception):
     """The user stopped a long job; the message, one plain line, says what is kept and what next."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message without a traceback."""
+        return [str(self)]
 
 
 class OutOfTime(Stopped):

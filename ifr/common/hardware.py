@@ -1,9 +1,13 @@
 """What this machine has: cores, memory, arithmetic."""
 
 import ctypes
+import multiprocessing
 import os
 import platform
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +31,20 @@ def usable_cores() -> int:
     """Return how many cores this process may use: what OMP_NUM_THREADS or the system allows."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "2,1" is legal
     return int(asked) if asked.isdecimal() and int(asked) else joblib.cpu_count()
+
+
+def end_with_parent() -> None:
+    """Let a worker process leave Ctrl-C to its parent, and not outlive it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
+    started_by = multiprocessing.parent_process()
+    parent = os.getppid() if started_by is None else started_by.pid
+
+    def watch() -> None:
+        while os.getppid() == parent and psutil.pid_exists(parent):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def computes_in_bfloat16() -> bool:

@@ -5,7 +5,9 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -14,15 +16,23 @@ from typing import Any
 from ifr import __version__
 from ifr.common import paths
 from ifr.common.errors import OutOfTime, UserError
-from ifr.common.files import file_hash, write_text
+from ifr.common.files import alone, file_hash, write_text
 from ifr.common.hardware import device_facts, peak_memory
 from ifr.experiment import results
-from ifr.experiment.notebook import GO_ON, execute, parameter_names
+from ifr.experiment.notebook import (
+    GO_ON,
+    check_parameters,
+    execute,
+    is_current,
+    notebook_key,
+    parameter_names,
+)
 from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
-from ifr.profiles import PRETRAIN, VARIANTS
+from ifr.profiles import PRETRAIN, PROFILES, VARIANTS, Profile
 
 RESULTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
+MANIFEST = "manifest.json"  # there once a run has been finished
 PREPARED = "prepared.json"  # what came before the notebooks: the data, the networks, their seconds
 
 
@@ -31,8 +41,7 @@ def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
     folder = paths.notebooks()
     notebooks = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not notebooks:
-        advice = "run from a checkout of the project, or set IFR_HOME to one"
-        raise UserError(f"no numbered notebooks in {folder}: {advice}")
+        raise UserError(f"no numbered notebooks in {folder}: this installation is incomplete")
     unknown = ", ".join(sorted(set(numbers or ()) - set(notebooks)))
     if unknown:
         raise UserError(f"no notebook {unknown}: choose from {', '.join(notebooks)}")
@@ -46,13 +55,15 @@ def reproduce(
     run = start("00_reproduce", profile=profile, seed=seed, limit=max_minutes)
     run.progress = True
     notebooks = numbered_notebooks(run.profile.notebooks)
-    clear_leftovers(run, notebooks)
-    prepare(run)
     for notebook in notebooks:
-        if run.deadline is not None and time.monotonic() > run.deadline:
-            raise OutOfTime(f"time is up before {notebook.name}: {GO_ON}")
-        _execute(notebook, run, force=force)
-    return finish(run)
+        check_parameters(notebook, ("profile", "seed"))  # before hours of training
+    with _followed(run):
+        clear_leftovers(run, notebooks)
+        prepare(run)
+        for notebook in notebooks:
+            _check_time(run, notebook.name)
+            _execute(notebook, run, force=force)
+    return run.folder
 
 
 def redraw(
@@ -61,12 +72,41 @@ def redraw(
     """Execute notebooks again, of the profile or some numbers; return the folder of results."""
     run = start("figures", profile=profile, seed=seed, weights=weights)
     notebooks = numbered_notebooks(numbers or run.profile.notebooks)
+    _refuse_foreign(run.profile, numbers)
     parameters = {} if weights == "trained" else dict(weights=weights)
     if parameters and not numbers:  # those that can do without training
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
-    for notebook in notebooks:
-        _execute(notebook, run, parameters=parameters, force=True)
-    return finish(run)
+    with _followed(run):
+        for notebook in notebooks:
+            _execute(notebook, run, parameters=parameters, force=True)
+    return run.folder
+
+
+def _refuse_foreign(profile: Profile, numbers: Collection[str]) -> None:
+    """Refuse notebooks on photographs in a run on procedural faces, and the other way round."""
+    others = [one for one in PROFILES.values() if (one.faces is None) != (profile.faces is None)]
+    foreign = set(numbers) & set(chain.from_iterable(one.notebooks for one in others))
+    if words := ", ".join(sorted(foreign)):
+        takes = ", ".join(sorted({one.name for one in others if foreign & set(one.notebooks)}))
+        raise UserError(f"profile {profile.name!r} has no notebook {words}: take --profile {takes}")
+
+
+def _check_time(run: Run, what: str) -> None:
+    if run.deadline is not None and time.monotonic() > run.deadline:
+        raise OutOfTime(f"time is up before {what}: {GO_ON}")
+
+
+@contextmanager
+def _followed(run: Run) -> Iterator[None]:
+    """Be the only one to change a run; manifest and page follow, at an error if there are any."""
+    with alone(run.folder / ".lock", partial(_check_time, run, "the other is done")):
+        try:
+            yield
+        except BaseException:
+            if (run.folder / MANIFEST).exists():
+                finish(run)
+            raise
+        finish(run)
 
 
 def clear_leftovers(run: Run, notebooks: Collection[Path]) -> None:
@@ -103,10 +143,13 @@ def train_all(run: Run, variants: Sequence[str] = ()) -> None:
     run.trained(PRETRAIN.name)
 
 
-def finish(run: Run) -> Path:
-    """Write the manifest, with the sha256 of every result, and the page; return their folder."""
+def finish(run: Run) -> None:
+    """Write the manifest, with the sha256 of every result, and the page."""
     before, records = _prepared(run), results.records(run.folder)
-    used = [record.get("networks", {}).items() for record in (before, *records.values())]
+    old = outdated(run, records)
+    current = [record for name, record in records.items() if name not in old]
+    origins = [*(records[name] for name in old), before, *current]  # the last word is the newest's
+    used = [record.get("networks", {}).items() for record in origins]
     networks = dict(sorted(dict(chain.from_iterable(used)).items()))
     training = {name: round(network["seconds"], 1) for name, network in networks.items()}
     stages = dict(faces=before.get("seconds", 0.0), training=sum(training.values()))
@@ -127,17 +170,30 @@ def finish(run: Run) -> Path:
         stages={name: round(seconds, 1) for name, seconds in stages.items()},
         peak_memory_bytes=max([peak_memory() or 0, *peaks]) or None,
         images_per_second=_training_rates(run, networks),
+        outdated=old,
         artefacts={name: file_hash(run.folder / name) for name in result_files(run.folder)},
     )
-    write_text(run.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_text(run.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     page = write_index(run.folder, run.profile)
-    print(f"done: {manifest['seconds'] / 60:.1f} min with what was kept; open {page}")
-    return run.folder
+    if old:
+        print(f"of other code, settings or inputs than now: {', '.join(old)}; ifr reproduce helps")
+    print(f"results: {manifest['seconds'] / 60:.1f} min with what was kept; open {page}")
+
+
+def outdated(run: Run, records: dict[str, dict]) -> list[str]:
+    """Return the executed notebooks whose code, settings or inputs are others by now."""
+    parameters = dict(profile=run.profile.name, seed=run.seed)
+    parameters |= {} if run.weights == "trained" else dict(weights=run.weights)
+    sources = {name: paths.notebooks() / name for name in records}
+    keys = {k: notebook_key(p, run, parameters) for k, p in sources.items() if p.exists()}
+    return [name for name, one in records.items() if not is_current(one, keys.get(name), run)]
 
 
 def code_version() -> str:
     """Return the package version with the commit it was run from, where git knows it."""
-    command = ["git", "-C", str(paths.PACKAGE), "describe", "--always", "--dirty"]
+    command = ["git", "-C", str(paths.SOURCE), "describe", "--always", "--dirty"]
+    if not (paths.SOURCE / ".git").exists():  # a wheel may lie in another project's repository
+        return __version__
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

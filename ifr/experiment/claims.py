@@ -41,17 +41,17 @@ def evidence_rows(tables: Path) -> pd.DataFrame:
     return rows.sort_values("claim", kind="stable")
 
 
-def photographs_file() -> Path | None:
+def photographs_file(seed: int) -> Path | None:
     """Return the claims of the run on photographs made here, else of the committed one, if any."""
-    for folder in (paths.results(PHOTOGRAPHS), paths.reference(PHOTOGRAPHS)):
+    for folder in (paths.results(PHOTOGRAPHS, seed), paths.reference(PHOTOGRAPHS)):
         if (folder / "manifest.json").exists() and (folder / "claims.csv").exists():
             return folder / "claims.csv"
     return None
 
 
-def on_photographs(verdicts: pd.DataFrame) -> pd.DataFrame | None:
+def on_photographs(verdicts: pd.DataFrame, seed: int = 0) -> pd.DataFrame | None:
     """Return the verdicts of :func:`collect` beside those on photographs, for the claims there."""
-    file = photographs_file()
+    file = photographs_file(seed)
     if file is None:
         return None
     there = pd.read_csv(file)

@@ -1,23 +1,27 @@
 """One notebook of a run, executed by papermill unless its last result is still current."""
 
 import ast
+import logging
 import time
+from collections.abc import Collection
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
 import papermill
 import zmq
+from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient.exceptions import DeadKernelError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, ValidationError
 from traitlets import default
 
 from ifr.common import paths
 from ifr.common.errors import NotebookFailed, Stopped, UserError
-from ifr.common.files import code_hash, file_hash, value_hash, written_whole
+from ifr.common.files import FULL, code_hash, disk_full, file_hash, value_hash, written_whole
 from ifr.common.hardware import environment, peak_memory
 from ifr.experiment import claims, results
 from ifr.experiment.run import Run
@@ -39,7 +43,9 @@ class _Kernel(AsyncKernelManager):
         return "auto" if zmq.has("curve") else "disabled"
 
 
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it says, we say
 ENGINE = dict(kernel_name="python3", language="python", progress_bar=False, record_timing=False)
+QUIET = ["--log-level=CRITICAL"]  # ending a kernel interrupts it, which it may tell as an error
 
 
 def execute(
@@ -50,7 +56,7 @@ def execute(
     check_parameters(notebook, parameters)
     target = run.folder / notebook.name
     key, last = notebook_key(notebook, run, parameters), results.record_of(target)
-    if not force and last.get("key") == key and results.is_intact(run.folder, last):
+    if not force and is_current(last, key, run):
         _take_over_text(notebook, target)
         return False
     began, failed = time.monotonic(), target.with_name(notebook.stem + results.FAILED)
@@ -68,7 +74,15 @@ def execute(
     return True
 
 
-def check_parameters(notebook: Path, parameters: dict) -> None:
+def is_current(record: dict, key: str | None, run: Run) -> bool:
+    """Whether a result is of this key and of the networks that the run has, and its files whole."""
+    known = {variant.name: trained.key for variant, trained in run.networks.items()}
+    used = {name: network["key"] for name, network in record.get("networks", {}).items()}
+    same = all(known.get(name, used[name]) == used[name] for name in used)
+    return bool(key) and same and record.get("key") == key and results.is_intact(run.folder, record)
+
+
+def check_parameters(notebook: Path, parameters: Collection[str]) -> None:
     """Refuse parameters the notebook does not have: a wrong name would change nothing."""
     known = parameter_names(notebook)
     unknown = ", ".join(sorted(set(parameters) - set(known)))
@@ -81,11 +95,14 @@ def parameter_names(notebook: Path) -> list[str]:
     """Return the names set in the cell of a notebook that is tagged ``parameters``."""
     source = next((cell.source for cell in _read(notebook).cells if _is_parameters(cell)), "")
     try:
-        nodes = ast.walk(ast.parse(source))
+        tree = ast.parse(TransformerManager().transform_cell(source))  # %magic and !command, too
     except SyntaxError as error:
         where = f"line {error.lineno}, {error.msg}"
         raise UserError(f"the parameters of {notebook.name} are not Python: {where}") from None
-    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    names = chain.from_iterable(map(ast.walk, targets))
+    return [n.id for n in names if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
@@ -95,7 +112,7 @@ def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
     if parameters.get("weights") == "reference":
         inputs += sorted(paths.reference_weights(run.profile.name).glob("*.safetensors"))
     if notebook.stem == CLAIMS:
-        photographs = claims.photographs_file()
+        photographs = claims.photographs_file(run.seed)
         inputs += claims.evidence_files(run.folder / "tables")
         inputs += [photographs] if photographs else []
     code = [cell.source for cell in _code_cells(_read(notebook))]
@@ -114,20 +131,36 @@ def _run_cells(notebook: Path, parameters: dict, failed: Path, journal: Path) ->
     """Return the notebook executed in a kernel of its own; ``failed`` follows it cell by cell."""
     try:
         # Bars belong in a terminal, not in a saved notebook.
-        with environment(**{"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}):
-            how = dict(kernel_manager_class=_Kernel, cwd=paths.home(), **ENGINE)
-            executed = papermill.execute_notebook(notebook, failed, parameters, **how)
-        if not executed.metadata.papermill.exception:
+        with environment(**paths.named() | {"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}):
+            how = dict(kernel_manager_class=_Kernel, cwd=paths.home(), extra_arguments=QUIET)
+            source, target = (
+                str(path).replace("{", "{{").replace("}", "}}")  # which papermill would fill
+                for path in (notebook, failed)
+            )
+            executed = papermill.execute_notebook(source, target, parameters, **how, **ENGINE)
+        outputs = chain.from_iterable(cell.outputs for cell in _code_cells(executed))
+        ends = [output.ename for output in outputs if output.output_type == "error"]
+        if not ends:
             return executed
-        why = "ended before its last cell with SystemExit"  # no error to papermill
+        why = f"has a cell that ended early with {ends[0]}"  # no error to papermill: sys.exit(0)
     except papermill.PapermillExecutionError as error:
-        why = f"stopped with {error.ename}: {error.evalue}"
+        why = f"stopped with {error.ename}: {error.evalue}".partition("\n")[0].rstrip(": ")
     except DeadKernelError:
         why = "stopped: its kernel was killed, perhaps out of memory"
+    except NoSuchKernel:
+        raise UserError("no kernel for notebooks is installed: pip install ipykernel") from None
+    except RuntimeError as error:
+        why = f"was not begun: {error}"
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        failed.unlink(missing_ok=True)
+        raise disk_full(failed, error.strerror) from error
     except KeyboardInterrupt:
         failed.unlink(missing_ok=True)
         raise Stopped(f"stopped in {notebook.name}: {GO_ON}") from None
-    raise NotebookFailed(f"{notebook.name} {why}; open {failed} to see it")
+    advice = f"; open {failed} to see it" if failed.exists() else ""
+    raise NotebookFailed(f"{notebook.name} {why}{advice}")
 
 
 def _take_over_text(notebook: Path, target: Path) -> None:
@@ -152,7 +185,10 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _read(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise UserError(f"{path} is no notebook: {error!s:.60}".partition("\n")[0]) from None
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:

@@ -16,21 +16,30 @@ from lightning_fabric import Fabric
 
 from ifr.common import paths, seeding
 from ifr.common.errors import UserError
-from ifr.common.files import value_hash, written_whole
+from ifr.common.files import code_hash, value_hash, write_array
 from ifr.common.hardware import usable_cores
 from ifr.datasets import FaceSet, rendered
 from ifr.datasets.photographs import ensure_photographs
 from ifr.evaluation.features import NetworkEmbedding, random_rectangles, set_features
 from ifr.experiment.results import Results, note
 from ifr.interpretation import Peaks, network_peaks
-from ifr.landmarks import CROP, CROP_OFFSET, CROP_SIZE
+from ifr.landmarks import CROP, CROP_OFFSET, CROP_SIZE, FACE_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import center_crop, center_crop_points
 from ifr.occlusion import occlude
 from ifr.profiles import Profile, Variant, get_profile, get_variant
-from ifr.training import Trained, as_variant, load_half, make_fabric, train_or_load, train_variants
+from ifr.training import (
+    Recipe,
+    Trained,
+    as_variant,
+    load_half,
+    make_fabric,
+    train_or_load,
+    train_variants,
+)
 
+CODE = code_hash([paths.PACKAGE / "evaluation" / "features.py"])  # of cached features
 WEIGHTS = ("trained", "reference")  # reference: kept with the committed run, nothing is trained
 # "synthetic" is a random warped mask on each image; or one rectangle (x, y, width, height) for all.
 Occlusion = str | Sequence[float] | None
@@ -55,8 +64,6 @@ class Run(Results):
         self.fabric = make_fabric(self.profile.optimisation.precision, devices=devices)
         self.fabric.launch()
         if self.fabric.world_size > 1:
-            local = getattr(self.fabric.strategy, "num_processes", 1)  # of this machine
-            torch.set_num_threads(max(1, usable_cores() // local))
             with self.fabric.rank_zero_first():
                 self.data("train")  # the first makes it while the others wait
 
@@ -113,7 +120,7 @@ class Run(Results):
         variant = as_variant(variant)
         if variant not in self.networks:
             if self.weights == "reference":
-                self._keep(variant, load_half(variant.name, self.profile.name))
+                self._keep(variant, load_half(variant.name, self.profile.name, self.seed))
             else:
                 what, how = (variant, self.profile, self.data("train")), self._how
                 self._keep(variant, train_or_load(*what, fabric=self.fabric, **how))
@@ -139,7 +146,10 @@ class Run(Results):
         how = f"kept with the reference run ({network.key})"
         if self.weights == "trained":
             how = "loaded" if network.loaded else "trained"
-            how += f" ({network.key}, trained in {network.seconds:.0f} s)"
+            on = self.data("train").name
+            how += f" ({network.key}, trained on {on} in {network.seconds:.0f} s)"
+        elif network.data != self.fingerprints["train"]:
+            how += ", trained on other faces than this version's"
         if self.fabric is None or self.fabric.is_global_zero:
             print(f"{variant.name}: {how}", flush=True)
         note(network=variant.name, key=network.key, seconds=network.seconds)
@@ -151,6 +161,13 @@ class Run(Results):
             return [name for name in variants if name in self.profile.variants]
         folder = paths.reference_weights(self.profile.name)
         return [name for name in variants if (folder / f"{name}.safetensors").exists()]
+
+    def require(self, variant: str) -> None:
+        """Refuse a variant that is not trained yet on this run's data, naming what is there."""
+        none, key = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8), self.fingerprints["train"]
+        named = FaceSet("train", none, np.empty(0, np.int64), None, fingerprint=key)  # not rendered
+        data = self.training or named
+        Recipe(as_variant(variant), self.profile, data, self.seed).require()
 
     def model(self, variant: str | Variant) -> InterpretableFaceNet:
         """Return the network of a variant in evaluation mode."""
@@ -183,7 +200,7 @@ class Run(Results):
         """Return pooled features, (N, K) float32, cached by network, data and occlusion."""
         faces = self.data(faces) if isinstance(faces, str) else faces
         trained = self.trained(variant)
-        key = value_hash([trained.key, faces.fingerprint, occlusion, self.seed])[:16]
+        key = value_hash([CODE, trained.key, faces.fingerprint, occlusion, self.seed])[:16]
         path = trained.folder / "features" / f"{key}.npy"
         # A set made in memory, or a part of one, has nothing before the colon: no cache for it.
         known = bool(faces.fingerprint.partition(":")[0])
@@ -195,8 +212,7 @@ class Run(Results):
         values = set_features(embedding, faces, rectangles=boxes)
         trained.model.cpu()
         if known:
-            with written_whole(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, values)
+            write_array(path, values)
         return values
 
     def responses(
@@ -214,14 +230,15 @@ def start(
 ) -> Run:
     """Begin a notebook, such as ``"06_ablations"``; after ``limit`` minutes training stops."""
     chosen = get_profile(profile)
-    if not isinstance(seed, int) or seed < 0:
+    if type(seed) is not int or seed < 0:  # True is an int
         raise UserError(f"seed must be an integer >= 0, got {seed!r}")
     if weights not in WEIGHTS:
         raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     torch.set_num_threads(usable_cores())
-    folder = paths.results(profile if weights == "trained" else f"{profile}-reference-weights")
-    paths.require_writable(folder)
-    print(f"profile {profile}, seed {seed}; results go to results/{folder.name}/", flush=True)
+    kind = profile if weights == "trained" else f"{profile}-reference-weights"
+    folder = paths.require_writable(paths.results(kind, seed))
+    where = f"results/{kind}/{folder.name}/"
+    print(f"profile {profile}, seed {seed}; notebooks write to {where}", flush=True)
     run = Run(name=name, folder=folder, profile=chosen, seed=seed, weights=weights)
     run.progress = os.environ.get("IFR_PROGRESS", "1") != "0"
     run.deadline = None if limit is None else time.monotonic() + 60 * limit

@@ -62,7 +62,7 @@ def settings_of(variant: Variant, axes: Axes) -> list[tuple[dict, Variant]]:
         chosen: dict[str, Any] = dict(zip(axes, values, strict=True))
         weights = {name: value for name, value in chosen.items() if name != "t"}
         share = chosen["t"] / PAPER_FILTERS if "t" in chosen else variant.keep_share
-        words = [f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in chosen.items()]
+        words = [f"{k}={str(v).removesuffix('.0')}" for k, v in chosen.items()]
         name, losses = "_".join([variant.name, *words]), replace(variant.weights, **weights)
         changed = replace(variant, name=name, keep_share=share, weights=losses)
         settings.append((chosen, changed))
@@ -85,6 +85,8 @@ def sweep(
     if get_profile(profile).faces is None:
         lack = f"profile {profile!r} has no validation people to compare settings on"
         raise UserError(f"{lack}: take one on procedural faces")
+    if name.startswith("seed-"):
+        raise UserError(f"a sweep cannot be called {name!r}: so are the folders of runs")
     folder = paths.require_writable(paths.results(profile) / name)
     rows, deadline = [], None
     for seed in seeds:  # each pretrains a base of its own
@@ -93,10 +95,11 @@ def sweep(
         run.train_together([changed for _, changed in combinations])
         for chosen, changed in combinations:
             trained = run.trained(changed)
-            rows.append(chosen | dict(seed=seed, network=trained.key) | measure(run, changed))
-            write_csv(pd.DataFrame(rows), folder / "runs.csv")  # whole after each
-    table = summary(pd.DataFrame(rows), list(axes))
-    write_csv(table, folder / "table.csv")
+            facts = dict(variant=variant, seed=seed, network=trained.key)
+            rows.append(chosen | facts | measure(run, changed))
+            table = summary(pd.DataFrame(rows), list(axes))
+            write_csv(pd.DataFrame(rows), folder / "runs.csv")  # both whole after each
+            write_csv(table, folder / "table.csv")
     return table
 
 

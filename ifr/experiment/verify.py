@@ -1,5 +1,6 @@
 """Compare a fresh run with the committed reference: verdicts, evidence, tables and figures."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,9 +40,12 @@ def verify(fresh: Path, reference: Path) -> list[Comparison]:
         if not (folder / "manifest.json").exists():
             advice = "run ifr reproduce first"
             raise UserError(f"{folder} holds no finished {what} (no manifest.json); {advice}")
+    manifest = json.loads((fresh / "manifest.json").read_text(encoding="utf-8"))
+    mixed = "was executed with other code, settings or inputs: run ifr reproduce"
+    rows = [Comparison(name, DIFFERS, mixed) for name in manifest.get("outdated", ())]
     figures = [path.name for path in sorted((reference / "figures").glob("*.png"))]
     missing = [name for name in figures if not (fresh / "figures" / name).exists()]
-    rows = [Comparison(name, DIFFERS, "figure is missing") for name in missing]
+    rows += [Comparison(name, DIFFERS, "figure is missing") for name in missing]
     # claims_evidence.csv repeats the evidence of all notebooks.
     paths = [p for p in sorted((reference / "tables").glob("*.csv")) if p.stem != "claims_evidence"]
     if (reference / "claims.csv").exists():

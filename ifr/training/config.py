@@ -43,14 +43,21 @@ def code_hashes() -> dict[str, str]:
 
 
 def training_config(
-    profile: Profile, variant: Variant, seed: int, data: FaceSet, start: str | None
+    profile: Profile,
+    variant: Variant,
+    seed: int,
+    data: FaceSet,
+    start: str | None,
+    hardware: dict[str, Any],
 ) -> dict:
     """Return all that decides the weights of a training run, and nothing else."""
     config: dict[str, Any] = dict(network=asdict(profile.network))
     config["optimisation"] = asdict(profile.optimisation)
-    del config["optimisation"]["checkpoint_seconds"]
+    for name in ("checkpoint_seconds", "precision"):  # what "auto" comes to is in the hardware
+        del config["optimisation"][name]
     config["variant"] = {k: v for k, v in asdict(variant).items() if k not in ("name", "title")}
     config["variant"]["pretrain"] = variant.name == PRETRAIN.name  # it has a schedule of its own
     template = value_hash(FaceMesh.frontal().points.tolist())[:16]  # masks are drawn on it
     config |= dict(seed=seed, data=data.fingerprint, start=start, template=template)
-    return json.loads(json.dumps(config | dict(code=code_hashes())))  # as a checkpoint gives it
+    config |= dict(code=code_hashes(), hardware=hardware)
+    return json.loads(json.dumps(config))  # as a checkpoint gives it

@@ -25,7 +25,7 @@ from ifr.training.batches import Batcher, batch_indices
 from ifr.training.checkpoint import Checkpoint, TrainingLog
 from ifr.training.config import training_config
 from ifr.training.session import Session, Watch
-from ifr.training.setup import build_network, make_fabric, make_optimiser
+from ifr.training.setup import build_network, hardware_of, make_fabric, make_optimiser
 from ifr.training.step import TrainingStep
 
 BATCH_NORM_FACES = 512  # faces the batch-norm statistics are set on after training
@@ -55,9 +55,10 @@ def train(
     fabric = session.fabric or make_fabric(settings.precision)
     steps, threads = settings.steps, settings.threads
     if variant.name == PRETRAIN.name:
-        steps, threads = settings.pretrain_steps, settings.pretrain_threads
+        steps = settings.pretrain_steps
+        threads = settings.pretrain_threads if fabric.world_size == 1 else threads
     with ExitStack() as stack:
-        if fabric.world_size == 1 and fabric.device.type == "cpu":
+        if fabric.device.type == "cpu":
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(threads)  # another number would change the last bits
         model = build_network(profile, variant, int(data.identity.max()) + 1, seed)
@@ -69,7 +70,8 @@ def train(
         batch = Batcher(data, variant, size, seed, fabric.device, **part)
         if config is None:
             base = None if start is None else hashlib.sha256(save(start)).hexdigest()[:16]
-            config = training_config(profile, variant, seed, data, base)
+            hardware = hardware_of(fabric)
+            config = training_config(profile, variant, seed, data, base, hardware)
         saved = Checkpoint(checkpoint, state, config, settings.checkpoint_seconds)
         watch = Watch(variant.name, steps, saved, fabric, session)
         _train_steps(step, batch, profile, watch)

@@ -1,6 +1,5 @@
 """Variants trained side by side, a process each, after the pretrained base they all start from."""
 
-import signal
 import sys
 import tempfile
 import traceback
@@ -15,11 +14,11 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ifr.common.errors import OutOfTime, Stopped, UserError
-from ifr.common.hardware import usable_cores
+from ifr.common.hardware import end_with_parent, usable_cores
 from ifr.datasets import FaceSet
 from ifr.profiles import PRETRAIN, Profile, Variant
 from ifr.training.session import Session, interrupts
-from ifr.training.store import RECORD, Recipe, Trained, as_variant
+from ifr.training.store import Recipe, Trained, as_variant
 
 Outcome = tuple[str, Exception | None]  # name of a variant, and what ended it
 
@@ -40,7 +39,7 @@ def train_variants(
     the others: the error with the reasons comes last; Stopped, once all saved a checkpoint.
     """
     recipes = [Recipe(as_variant(variant), profile, data, seed) for variant in variants]
-    waiting = [recipe for recipe in recipes if not (recipe.folder / RECORD).exists()]
+    waiting = [recipe for recipe in recipes if not recipe.done]
     session = Session(progress=progress, deadline=deadline)
     if any(recipe.variant != PRETRAIN for recipe in waiting):
         Recipe(PRETRAIN, profile, data, seed).follow(session)
@@ -62,12 +61,10 @@ def train_variants(
 def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iterator[Outcome]:
     """Follow each recipe in a fresh process; Ctrl-C here asks all of them to stop and save."""
     threads = recipes[0].profile.optimisation.threads
-    # A Ctrl-C in a terminal reaches the processes, too: they leave it to this one.
-    ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with (
         tempfile.TemporaryDirectory() as folder,
         interrupts((Path(folder) / "stop").touch) as stopped,
-        parallel_config("loky", inner_max_num_threads=threads, **ignore),
+        parallel_config("loky", inner_max_num_threads=threads, initializer=end_with_parent),
     ):
         watched = partial(replace, session, stop_file=Path(folder) / "stop")
         jobs = (delayed(_outcome)(one, watched(line=k)) for k, one in enumerate(recipes))

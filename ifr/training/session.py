@@ -36,6 +36,14 @@ class Session:
     stop_file: Path | None = None  # stop cleanly once it exists: how a process asks those it began
     line: int = 0  # of the terminal that shows the progress, where several runs share it
 
+    def while_waiting(self) -> None:
+        """End the wait for another process that trains this network, as training would end."""
+        words = "while another process trains the same network: run the same command again to go on"
+        if self.stop_file is not None and self.stop_file.exists():
+            raise Stopped(f"stopped {words}")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise OutOfTime(f"time is up {words}")
+
 
 @contextmanager
 def interrupts(then: Callable[[], object] | None = None) -> Iterator[Callable[[], bool]]:

@@ -48,6 +48,12 @@ def make_fabric(
     return Fabric(precision=fabric_precision(precision), **options)
 
 
+def hardware_of(fabric: Fabric) -> dict[str, Any]:
+    """Return what of the machine decides the weights: processes, their device, the precision."""
+    precision = fabric.strategy.precision.precision
+    return dict(processes=fabric.world_size, device=fabric.device.type, precision=precision)
+
+
 def network_settings(profile: Profile, variant: Variant, classes: int) -> dict[str, Any]:
     """Return the arguments of ``build_model`` for a variant: what its weights need to be read."""
     network, settings = asdict(profile.network), profile.optimisation

@@ -1,13 +1,16 @@
 """One notebook executed: its parameters, its key, what it wrote, and how it may stop."""
 
+import errno
 import os
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
 
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed, Stopped, UserError
+from ifr.common.errors import DiskFull, NotebookFailed, Stopped, UserError
 from ifr.experiment import batch, results
 from ifr.experiment.notebook import check_parameters, execute, notebook_key, parameter_names
 from ifr.experiment.run import start
@@ -25,6 +28,7 @@ results.save_table(pd.DataFrame(dict(seed=[seed])), "{table}")
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "SOURCE", tmp_path)
     (tmp_path / "notebooks").mkdir()
     return start("test", profile="smoke", seed=3)
 
@@ -105,6 +109,10 @@ def test_leftovers_of_renamed_notebooks_are_removed_before_a_run(run, capsys):
         ('x: Literal["a"] = "a"', "x"),
         ("n: int | None = None", "n"),
         ("a = b = 1  # two", "b"),
+        ("low, (high, *rest) = 1, (2, 3)", "rest"),
+        ("sizes: list[int] = [x for x in range(3)]", "sizes"),
+        ("%matplotlib inline\n!ls\nx = 1", "x"),
+        ("x = 1; x.real", "x"),
     ],
 )
 def test_every_way_to_set_a_parameter_is_known(run, line, name):
@@ -118,18 +126,29 @@ def test_unknown_parameters_and_a_cell_that_is_not_python_are_refused(run):
         check_parameters(write(run), {"sede": 1})
     with pytest.raises(UserError, match=r"05_small\.ipynb are not Python: line 1"):
         parameter_names(write(run, parameters="seed := 1"))
+    with pytest.raises(UserError, match=r"no parameter x: it takes profile, seed, y$"):
+        check_parameters(write(run, parameters=f"{PARAMETERS}\ny = [x for x in (1,)]"), {"x": 1})
+    path = write(run)
+    for text in ("<<<<<<< HEAD\n{}", "{}", "[]"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"05_small\.ipynb is no notebook"):
+            parameter_names(path)
 
 
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
         ("raise RuntimeError('no face')", "RuntimeError: no face"),
+        ("raise RuntimeError('no face\\nand more')", "RuntimeError: no face; open"),
         ("import sys; sys.exit(0)", "SystemExit"),
+        ("%%capture\nimport sys; sys.exit(0)", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt;"),
+        ("import os; os._exit(0)", "its kernel was killed"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its kernel was killed"),
     ],
 )
 def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_result(
-    run, cell, words
+    run, capfd, cell, words
 ):
     path = write(run, "good = 1")
     execute(path, run)
@@ -139,6 +158,7 @@ def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_resu
         execute(path, run)
     assert (run.folder / path.name).read_bytes() == good
     assert (run.folder / "05_small.failed.ipynb").exists()
+    assert capfd.readouterr().err == ""  # the message says it, and no library another time
 
 
 def test_the_kernel_gets_its_environment_and_this_process_keeps_its_own(run):
@@ -157,6 +177,15 @@ def test_ctrl_c_stops_the_notebook_and_leaves_nothing_half_done(run):
     assert not list(run.folder.glob("*.ipynb"))
 
 
+def test_a_stop_is_told_in_one_line_without_a_traceback(run):
+    path = write(run, "from ifr.common.errors import Stopped; raise Stopped('step 3 is saved')")
+    with pytest.raises(NotebookFailed, match=r"stopped with Stopped: step 3 is saved; open"):
+        execute(path, run)
+    failed = nbformat.read(run.folder / "05_small.failed.ipynb", as_version=4)
+    errors = [output for cell in failed.cells for output in cell.get("outputs", ())]
+    assert [error.traceback for error in errors] == [["step 3 is saved"]]
+
+
 def test_an_executed_notebook_tells_its_parameters_and_no_other_fact_of_papermill(run):
     path = write(run, "# Text", "print(seed)")
     execute(path, run, parameters=dict(seed=5))
@@ -170,6 +199,62 @@ def test_the_kernel_says_nothing_in_the_log(run, capfd):
     execute(write(run, "1"), run)
     output = capfd.readouterr()
     assert output.out == "" and output.err == ""
+
+
+def test_folders_named_from_here_are_the_same_for_the_kernel(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("IFR_HOME", tmp_path.name)
+    monkeypatch.setenv("IFR_REAL_FACES", "my {faces}")
+    line = "from ifr.common import paths; print(paths.home(), paths.real_faces(), sep='\\n')"
+    path = write(run, line)
+    execute(path, run)
+    executed = nbformat.read(run.folder / path.name, as_version=4)
+    assert executed.cells[-1].outputs[0].text == f"{tmp_path}\n{tmp_path.parent / 'my {faces}'}\n"
+
+
+def test_a_home_of_any_name_will_do(tmp_path, monkeypatch):
+    home = tmp_path / "my wörk {seed} {0} %s"
+    monkeypatch.setenv("IFR_HOME", str(home))
+    monkeypatch.setattr(paths, "SOURCE", home)
+    (home / "notebooks").mkdir(parents=True)
+    run = start("test", profile="smoke")
+    path = write(run, table(run, "small"))
+    assert execute(path, run) and (run.folder / "tables" / "small.csv").exists()
+    assert [one.name for one in run.folder.glob("*.ipynb")] == ["05_small.ipynb"]
+
+
+def test_a_disk_that_fills_up_while_a_notebook_runs_leaves_the_last_result(run, monkeypatch):
+    path = write(run, "1")
+    execute(path, run)
+
+    def full(_, target, *__, **___):
+        (run.folder / "05_small.failed.ipynb").write_text("{ half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    with pytest.raises(DiskFull, match=r"05_small\.failed\.ipynb cannot be written: No space left"):
+        execute(path, run, force=True)
+    assert [one.name for one in run.folder.glob("*.ipynb")] == ["05_small.ipynb"]
+    assert results.record_of(run.folder / path.name)["key"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (NoSuchKernel("python3"), "no kernel for notebooks is installed: pip install ipykernel"),
+        (
+            RuntimeError("Kernel died before replying"),
+            r"05_small\.ipynb was not begun: Kernel died",
+        ),
+    ],
+)
+def test_a_kernel_that_does_not_start_is_told(run, monkeypatch, fault, words):
+    def fails(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(papermill, "execute_notebook", fails)
+    with pytest.raises(UserError, match=words):
+        execute(write(run, "1"), run)
 
 
 def test_the_key_follows_what_the_library_does_not_what_it_says(run, tmp_path, monkeypatch):
@@ -204,4 +289,4 @@ def test_the_key_of_the_claims_follows_the_evidence_and_the_run_on_photographs(r
 
 
 def photographs():
-    return paths.results("photographs")
+    return paths.results("photographs", 3)

@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -125,29 +124,46 @@ def test_source_shown_in_a_notebook_is_the_librarys_with_docstrings_of_one_line(
 
 
 def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
-    smoke_sets, smoke_home, capsys
+    smoke_sets, smoke_home, capsys, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(paths, "SOURCE", tmp_path)
     trained = start("99_test", profile="smoke")
     folder = paths.reference_weights("smoke")
     folder.mkdir(parents=True)
-    try:
-        save_half(trained.trained("base"), folder / "base.safetensors")
-        kept = start("99_test", profile="smoke", weights="reference")
-        faces = kept.data("ar")[:6]
-        found, whole = kept.features("base", faces), trained.features("base", faces)
-        cosine = (
-            (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
-        )
-        assert (cosine > 0.999).all() and (found != whole).any()
-        assert kept.trained("base").history.equals(trained.trained("base").history)
-        assert "base: kept with the reference run" in capsys.readouterr().out
-        assert kept.available_variants(("base", "full")) == ["base"]
-        assert trained.available_variants(("base", "pretrain", "full")) == ["base", "full"]
-        with pytest.raises(UserError, match=r"these networks are kept: base"):
-            kept.model("full")
-        assert not list(folder.glob("*.partial"))
-    finally:
-        shutil.rmtree(folder.parent)
+    save_half(trained.trained("base"), folder / "base.safetensors")
+    kept = start("99_test", profile="smoke", weights="reference")
+    faces = kept.data("ar")[:6]
+    found, whole = kept.features("base", faces), trained.features("base", faces)
+    cosine = (found * whole).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(whole, axis=1)
+    assert (cosine > 0.999).all() and (found != whole).any()
+    assert kept.trained("base").history.equals(trained.trained("base").history)
+    assert "base: kept with the reference run" in capsys.readouterr().out
+    assert kept.available_variants(("base", "full")) == ["base"]
+    assert trained.available_variants(("base", "pretrain", "full")) == ["base", "full"]
+    with pytest.raises(UserError, match=r"these networks are kept: base"):
+        kept.model("full")
+    assert not list(folder.glob("*.partial"))
+
+
+def test_networks_kept_are_of_their_seed_and_say_when_their_faces_were_others(
+    smoke_sets, smoke_home, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paths, "SOURCE", tmp_path)
+    trained = start("99_test", profile="smoke").trained("base")
+    save_half(trained, paths.reference_weights("smoke") / "base.safetensors")
+    with pytest.raises(UserError, match="is of seed 0, not 1"):
+        start("99_test", profile="smoke", seed=1, weights="reference").trained("base")
+    start("99_test", profile="smoke", weights="reference").trained("base")
+    assert "other faces" not in capsys.readouterr().out
+    monkeypatch.setattr("ifr.datasets.rendered.renderer_hash", lambda: "another")
+    start("99_test", profile="smoke", weights="reference").trained("base")
+    assert "trained on other faces than this version's" in capsys.readouterr().out
+
+
+def test_each_seed_has_a_folder_of_results(smoke_home):
+    folders = [start("99_test", profile="smoke", seed=seed).folder for seed in (0, 1, 10)]
+    assert [folder.name for folder in folders] == ["seed-0", "seed-1", "seed-10"]
+    assert {folder.parent for folder in folders} == {paths.results("smoke")}
 
 
 def test_what_could_not_be_measured_is_no_evidence(smoke_home):

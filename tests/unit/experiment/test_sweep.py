@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -61,6 +63,28 @@ def test_a_sweep_leaves_runs_and_a_table_and_goes_on_after_a_stop(smoke_sets):
         assert table[f"{name}_std"][1] == pytest.approx(own.std(ddof=1), rel=1e-3, abs=1e-3)
     assert pd.read_csv(folder / "table.csv").columns.tolist() == table.columns.tolist()
     assert "±" in sweep.in_words(table) and not list(folder.glob("*.partial"))
+
+
+def test_settings_that_differ_little_are_different_networks():
+    found = sweep.settings_of(get_variant("full"), {"features": [0.1, 0.10000001, 1.0]})
+    assert len({variant.name for _, variant in found}) == 3
+    assert found[-1][1].name == "full_features=1"
+
+
+def test_a_sweep_stopped_in_the_middle_leaves_a_table_of_its_own_runs(smoke_sets, monkeypatch):
+    monkeypatch.setattr(sweep, "measure", lambda *_: dict.fromkeys(sweep.MEASURES, 1.0))
+    monkeypatch.setattr(sweep.Run, "train_together", lambda *_: None)
+    keys = iter(["a", "b", "c"])
+    monkeypatch.setattr(sweep.Run, "trained", lambda *_: SimpleNamespace(key=next(keys)))
+    sweep.sweep({"features": [0.0]}, profile="smoke", seeds=(0,), name="sweep_cut")
+    with pytest.raises(StopIteration):  # the keys are at an end
+        sweep.sweep({"t": [130, 260, 320]}, profile="smoke", seeds=(0,), name="sweep_cut")
+    folder = paths.results("smoke") / "sweep_cut"
+    runs, table = (pd.read_csv(folder / name) for name in ("runs.csv", "table.csv"))
+    assert runs["t"].tolist() == table["t"].tolist() == [130, 260]
+    assert (runs["variant"] == "full").all()
+    with pytest.raises(ValueError, match="cannot be called 'seed-0'"):
+        sweep.sweep({"t": [130]}, profile="smoke", seeds=(0,), name="seed-0")
 
 
 def test_one_seed_has_no_standard_deviation_and_none_is_refused(smoke_sets):

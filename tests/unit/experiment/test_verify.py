@@ -61,6 +61,13 @@ def test_what_is_missing_is_named(folders):
         assert [row.outcome for row in compare_table(*table)] == [DIFFERS]
 
 
+def test_a_run_of_two_versions_does_not_agree(folders):
+    fresh, reference = folders
+    (fresh / "manifest.json").write_text('{"outdated": ["07_spreadness.ipynb"]}')
+    [row] = verify(fresh, reference)
+    assert row.outcome == DIFFERS and row.what == "07_spreadness.ipynb"
+
+
 def test_rows_of_other_variants_are_not_compared(folders):
     fresh, reference = folders
     write(reference, variant=["base", "full"], eer_percent=[5.0, 4.0])

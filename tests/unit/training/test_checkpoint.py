@@ -15,9 +15,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
-from ifr.training import Session, config, train
+from ifr.training import Session, config, loop, train
 from ifr.training.checkpoint import Checkpoint, TrainingLog
 from ifr.training.session import interrupts
+from ifr.training.setup import hardware_of
 
 STEPS = 6
 QUIET = Session(progress=False)
@@ -78,6 +79,22 @@ def test_a_checkpoint_of_other_data_or_code_is_refused_by_name(faces, saved, mon
     changed = config.code_hashes() | {"landmarks.py": "0" * 16}
     monkeypatch.setattr(config, "code_hashes", lambda: changed)
     with pytest.raises(UserError, match=r"code\.landmarks\.py was"):
+        train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(processes=2), "hardware.processes was 1 and is 2"),
+        (dict(device="cuda"), "hardware.device was 'cpu' and is 'cuda'"),
+        (dict(precision="bf16-mixed"), "hardware.precision was '32-true' and is 'bf16-mixed'"),
+    ],
+)
+def test_a_checkpoint_of_other_hardware_is_refused_by_name(
+    faces, saved, monkeypatch, changes, words
+):
+    monkeypatch.setattr(loop, "hardware_of", lambda fabric: hardware_of(fabric) | changes)
+    with pytest.raises(UserError, match=words):
         train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
 
 

@@ -6,7 +6,8 @@ import torch
 
 from ifr import training
 from ifr.common import paths
-from ifr.common.errors import Stopped, UserError
+from ifr.common.errors import OutOfTime, Stopped, UserError
+from ifr.common.files import alone
 from ifr.profiles import PRETRAIN, VARIANTS, LossWeights, get_profile, resized
 from ifr.training import Batcher, Session, batch_indices, train, train_or_load
 
@@ -93,6 +94,48 @@ def test_train_or_load_trains_once_and_keys_on_what_matters(faces, smoke_home):
     seldom = resized(TINY, checkpoint_seconds=1.0)
     keys = [training.Recipe(VARIANTS["sad"], p, faces).key for p in (TINY, other, seldom)]
     assert keys[0] == keys[2] == first.key != keys[1]
+
+
+CPU = dict(processes=1, device="cpu", precision="32-true")
+
+
+def test_what_decides_the_weights_is_in_the_key(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    hardware = [CPU | change for change in ({}, dict(processes=2), dict(precision="bf16-mixed"))]
+    profiles = [TINY, resized(TINY, threads=2), resized(TINY, pretrain_threads=1)]
+    recipes = [training.Recipe(VARIANTS["sad"], TINY, faces, 0, one) for one in hardware]
+    recipes += [training.Recipe(VARIANTS["sad"], one, faces, 0, CPU) for one in profiles[1:]]
+    assert len({recipe.key for recipe in recipes}) == 5 == len({one.folder for one in recipes})
+    assert all(recipe.base.key != recipes[0].base.key for recipe in recipes[1:])
+    namesake = replace(faces, fingerprint="of other faces")
+    assert training.Recipe(VARIANTS["sad"], TINY, namesake, 0, CPU).key != recipes[0].key
+    as_used = [resized(TINY, precision=one) for one in ("auto", "bf16")]
+    monkeypatch.setattr("ifr.training.setup.computes_in_bfloat16", lambda: True)
+    keys = {training.Recipe(PRETRAIN, one, faces).key for one in as_used}
+    monkeypatch.setattr("ifr.training.setup.computes_in_bfloat16", lambda: False)
+    assert len(keys) == 1 and training.Recipe(PRETRAIN, as_used[0], faces).key not in keys
+
+
+def test_what_was_begun_on_other_hardware_is_refused_and_what_was_finished_is_taken(
+    faces, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    begun = training.Recipe(PRETRAIN, TINY, faces, 0, CPU)
+    with pytest.raises(Stopped):
+        begun.follow(replace(QUIET, stop_after=1))
+    two = CPU | dict(processes=2)
+    with pytest.raises(UserError, match=r"begun with 1xcpu-32-true .*this is 2xcpu-32-true"):
+        training.Recipe(VARIANTS["base"], TINY, faces, 0, two)
+    done = begun.follow(QUIET)
+    found = training.Recipe(PRETRAIN, TINY, faces, 0, two)
+    assert found.key == done.key and found.follow(QUIET).loaded
+    assert training.Recipe(VARIANTS["base"], TINY, faces, 0, two).config["start"] == done.key
+
+
+def test_a_set_that_cannot_be_told_from_others_is_not_trained_on(faces):
+    for unnamed in (replace(faces, fingerprint=""), replace(faces, fingerprint="")[:9]):
+        with pytest.raises(UserError, match="has no fingerprint"):
+            train_or_load("base", TINY, unnamed, progress=False)
 
 
 def test_batch_norm_is_settled_on_the_final_weights(faces):
@@ -191,3 +234,19 @@ def test_the_history_tells_the_accuracy_on_the_batch(faces):
     assert [row["step"] for row in log.history] == list(range(10, 61, 10))
     assert all(0 <= value <= 1 and (8 * value) % 1 == 0 for value in accuracy)
     assert max(accuracy[3:]) > accuracy[0]
+
+
+def test_who_waits_for_another_process_stops_as_training_would(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    recipe, stop = training.Recipe(PRETRAIN, TINY, faces), tmp_path / "stop"
+    stop.touch()
+    recipe.folder.mkdir(parents=True)
+    (recipe.folder / "weights.safetensors.ab.partial").write_text("of a run that was killed")
+    with alone(recipe.folder / "training.lock"):
+        with pytest.raises(OutOfTime, match="time is up while another process trains"):
+            recipe.follow(Session(progress=False, deadline=0.0))
+        with pytest.raises(Stopped, match="stopped while another process trains"):
+            recipe.follow(Session(progress=False, stop_file=stop))
+    assert not recipe.follow(QUIET).loaded
+    names = sorted(path.name for path in recipe.folder.iterdir())
+    assert names == ["training.json", "weights.safetensors"]
