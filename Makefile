@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 READY_COURSE := $(VENV)/.ready-course
-NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb
+NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb scripts/exercises/*.ipynb
 
 .PHONY: reproduce test quick lint types lab course verify doctor setup clean
 

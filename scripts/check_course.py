@@ -2,30 +2,26 @@
 
 Every kind of submission of every exercise is graded: the reference solution must get every point
 of the tests, the untouched release none, and each wrong solution must lose the tests that it names
-and no others. A submission is run in this process, cell by cell as a kernel would, which takes a
-second where nbgrader takes several; ``--nbgrader`` has nbgrader itself grade all of them.
+and no others. A submission is run in this process by what grades students in a process each, which
+takes a second where nbgrader takes several; ``--nbgrader`` has nbgrader itself grade all of them.
 """
 
 import argparse
 import ast
-import contextlib
-import io
-import os
 import re
-import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import nbformat
-from course import SECONDS, build, exercises, nbgrader_api, require_success
+from course import RELEASE, build, exercises, nbgrader_api, require_success
+from handed_in import Exercise, own_cell, read_exercise, repair
 from joblib import Parallel, delayed
 from nbformat import NotebookNode
+from run_cells import Session
 
 from ifr.common.errors import UserError
 from ifr.common.hardware import usable_cores
@@ -54,7 +50,8 @@ class Mistake:
     cells: dict[str, str]
 
 
-Chosen = Callable[[list[Mistake]], list[Mistake]]
+Submission = tuple[str, NotebookNode, frozenset[str]]
+Chosen = Callable[[list[Submission]], list[Submission]]
 
 
 @dataclass(frozen=True)
@@ -138,65 +135,33 @@ def with_mistake(notebook: NotebookNode, mistake: Mistake) -> NotebookNode:
     return changed
 
 
-def released(notebook: NotebookNode) -> NotebookNode:
-    """Return a solved exercise with its answers taken out, the hidden tests left in."""
-    bare = nbformat.from_dict(notebook)
-    for cell in bare.cells:
-        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution"):
-            cell.source = re.sub(
-                r"(?ms)^( *)### BEGIN SOLUTION.*?### END SOLUTION",
-                r"\1raise NotImplementedError()",
-                cell.source,
-            )
-    return bare
-
-
-def run_notebook(notebook: NotebookNode) -> Scores:
-    """Run the code cells of a submission as a kernel would; a test that raises gives no points."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+def run_notebook(notebook: NotebookNode, exercise: Exercise) -> Scores:
+    """Run a submission in this process, put in order as one that is handed in."""
+    session = Session(exercise.answers)
     scores: Scores = {}
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        passed = run_cell(cell.source, namespace)
-        settings = cell.metadata.get("nbgrader", {})
-        if settings.get("grade") and not settings.get("solution"):
-            most = float(settings["points"])
-            scores[settings["grade_id"]] = (most if passed else 0.0, most)
+    cells = [own_cell(cell) for cell in nbformat.from_dict(notebook).cells]
+    for cell in repair(cells, exercise).cells:
+        why = session.run(cell.source, cell.course)
+        if cell.points:
+            scores[cell.name] = (0.0 if why else cell.points, cell.points)
     return scores
-
-
-def run_cell(source: str, namespace: dict[str, Any]) -> bool:
-    """Run one cell, silently and for so many seconds at most; return whether it raised nothing."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"a cell took more than {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            exec(compile(source, "<cell>", "exec"), namespace)
-    except Exception:
-        if os.environ.get("IFR_TRACEBACK"):
-            traceback.print_exc()
-        return False
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-    return True
 
 
 def grade_exercise(path: Path, wrong: Path) -> list[Grade]:
     """Run every submission of one exercise in this process."""
-    solved = nbformat.read(path, as_version=4)
-    handed_in = submissions(solved, released(solved), read_mistakes(path, wrong))
-    return [grade(path, name, run_notebook(notebook), loses) for name, notebook, loses in handed_in]
+    release = RELEASE / path.name
+    solved, bare = (nbformat.read(one, as_version=4) for one in (path, release))
+    exercise = read_exercise(path, release)
+    handed_in = submissions(solved, bare, read_mistakes(path, wrong))
+    return [
+        grade(path, name, run_notebook(notebook, exercise), loses)
+        for name, notebook, loses in handed_in
+    ]
 
 
 def submissions(
     solved: NotebookNode, bare: NotebookNode, mistakes: list[Mistake]
-) -> list[tuple[str, NotebookNode, frozenset[str]]]:
+) -> list[Submission]:
     """Return what is handed in by name, with the tests that a wrong solution must lose."""
     wrong = [(one.name, with_mistake(solved, one), one.loses) for one in mistakes]
     return [(REFERENCE, solved, frozenset()), (UNTOUCHED, bare, frozenset()), *wrong]
@@ -219,7 +184,7 @@ def grade_with_nbgrader(path: Path, wrong: Path, chosen: Chosen = list) -> Itera
         course = build(Path(folder), [path.name[:2]])
         solved = nbformat.read(path, as_version=4)
         bare = nbformat.read(course / "release" / path.stem / path.name, as_version=4)
-        handed_in = submissions(solved, bare, chosen(read_mistakes(path, wrong)))
+        handed_in = chosen(submissions(solved, bare, read_mistakes(path, wrong)))
         with nbgrader_api(course) as api:
             for name, notebook, loses in handed_in:
                 scores = autograde(api, course, path.stem, name, notebook)
@@ -250,6 +215,7 @@ def main() -> int:
     parser.add_argument("--wrong", type=Path, default=WRONG, help="folder of wrong solutions")
     parser.add_argument("--nbgrader", action="store_true", help="let nbgrader grade, a kernel each")
     options = parser.parse_args()
+    grades: Iterator[Grade]
     if options.nbgrader:
         chosen = exercises(options.numbers)
         grades = (g for path in chosen for g in grade_with_nbgrader(path, options.wrong))

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from run_cells import BEGIN_HIDDEN, SECONDS
 
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.common.files import write_text, written_whole
 from ifr.common.hardware import environment
 
+SOURCES = paths.SOURCE / "scripts" / "exercises"  # with solutions and hidden tests
+RELEASE = paths.notebooks() / "exercises"  # as students get them
 POINTS = 20  # of an exercise, those given by hand included
-SECONDS = 20  # a graded cell may take; a longer one is stopped and gets no points
 GUIDE, SETTINGS = "README.md", "nbgrader_config.py"
 SECRETS = ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "MARK SCHEME")
 
@@ -34,10 +36,9 @@ c.Execute.timeout = {SECONDS}
 
 def exercises(numbers: Collection[str] = ()) -> list[Path]:
     """Return the notebooks of the exercises, with solutions, in order; ``("01", "04")`` or all."""
-    folder = paths.notebooks() / "exercises"
-    sources = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    sources = {path.name[:2]: path for path in sorted(SOURCES.glob("[0-9][0-9]_*.ipynb"))}
     if not sources:
-        raise UserError(f"no exercises in {folder}: run in a checkout, or set IFR_HOME to one")
+        raise UserError(f"no exercises in {SOURCES}: run in a checkout of the project")
     unknown = sorted(set(numbers) - set(sources))
     if unknown:
         raise UserError(f"no exercise {', '.join(unknown)}: choose from {', '.join(sources)}")
@@ -55,9 +56,7 @@ def build(target: Path, numbers: Collection[str] = ()) -> Path:
         require_form(path)
     paths.require_writable(target)
     write_text(target / SETTINGS, CONFIG)
-    guide = paths.notebooks() / "exercises" / GUIDE
-    if guide.exists():
-        shutil.copy(guide, target)
+    shutil.copy(SOURCES / GUIDE, target)
     with nbgrader_api(target) as api:
         for path in chosen:
             with written_whole(target / "source" / path.stem / path.name) as temporary:
@@ -85,7 +84,7 @@ def require_form(path: Path) -> None:
             raise UserError(f"{where}: this grade_id is used twice")
         seen.add(settings["grade_id"])
         is_test = settings["grade"] and cell.cell_type == "code" and not settings["solution"]
-        if is_test and "### BEGIN HIDDEN TESTS" not in cell.source:
+        if is_test and BEGIN_HIDDEN not in cell.source:
             raise UserError(f"{where}: a test needs hidden tests beside those students see")
         points += settings["points"] if settings["grade"] else 0
     if points != POINTS:
@@ -121,8 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="ifr course build", description=build.__doc__)
     parser.add_argument("numbers", nargs="*", help="of exercises, such as 01 04; default: all")
     parser.add_argument("--to", type=Path, default=paths.home() / "course", help="its folder")
+    parser.add_argument("--update", action="store_true", help=f"also the release in {RELEASE}")
     options = parser.parse_args()
     target = build(options.to, options.numbers)
+    if options.update:
+        for path in exercises(options.numbers):
+            with written_whole(RELEASE / path.name) as temporary:
+                shutil.copy(target / "release" / path.stem / path.name, temporary)
     print(f"students: {target / 'release'}\ninstructor: {target / 'source'}")
 
 

@@ -1,8 +1,8 @@
 """Keep a finished run as the committed reference: python scripts/keep_reference.py classroom
 
-The results of ``results/<profile>/`` are copied to ``results/reference/<profile>/``, but for the
-PDFs, which any run draws again. To keep the repository small the notebooks show large pictures as
-JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
+The results of ``results/<profile>/seed-0/`` are copied to ``results/reference/<profile>/``, but for
+the PDFs, which any run draws again. To keep the repository small the notebooks show large pictures
+as JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
 networks named are kept, too, in half precision, so that notebooks run without training.
 """
 
@@ -95,9 +95,11 @@ def keep_weights(profile: str, variants: list[str]) -> None:
 
 def keep(profile: str) -> Path:
     """Copy a finished run and return the folder of the reference."""
-    source, target = paths.results(profile), paths.reference(profile)
+    source, target = paths.results(profile, seed=0), paths.reference(profile)
     if not (source / "manifest.json").exists():
         raise UserError(f"{source} holds no finished run: ifr reproduce makes one")
+    if old := json.loads((source / "manifest.json").read_text(encoding="utf-8")).get("outdated"):
+        raise UserError(f"{', '.join(old)} of {source} are not current: ifr reproduce redoes them")
     shutil.rmtree(target, ignore_errors=True)
     for name in [*result_files(source), "manifest.json"]:
         if not name.endswith(".pdf"):

@@ -17,3 +17,9 @@ def build(arguments: ARGUMENTS = None) -> None:
 def check(arguments: ARGUMENTS = None) -> None:
     """Grade the reference, untouched and wrong solutions; takes numbers and --nbgrader."""
     run_script("check_course", arguments or ())
+
+
+@app.command(context_settings=PASS_ON)
+def grade(arguments: ARGUMENTS = None) -> None:
+    """Grade what students handed in: FOLDER, --to FOLDER. Writes grades and feedback."""
+    run_script("grade_course", arguments or ())

@@ -252,4 +252,4 @@ def test_the_claims_of_photographs_stand_beside_those_of_a_run(photographs, fold
 
 
 def test_paths_stay_inside_the_home(folder, smoke_home):
-    assert paths.results("smoke") == folder and folder.is_relative_to(smoke_home)
+    assert paths.results("smoke", 0) == folder and folder.is_relative_to(smoke_home)
