@@ -20,9 +20,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 
 @pytest.fixture(scope="session")
 def smoke_home(tmp_path_factory):
-    """A home folder with the project's notebooks and its own data, models and results."""
+    """A home folder with its own data, models and results."""
     home = tmp_path_factory.mktemp("home")
-    (home / "notebooks").symlink_to(paths.PACKAGE.parent / "notebooks")
     before = os.environ.get("IFR_HOME")
     os.environ["IFR_HOME"] = str(home)
     yield home

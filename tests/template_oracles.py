@@ -75,6 +75,28 @@ def slow_rank(similarity, probe_subjects, gallery_subjects, k):
     return sum(found) / len(found)
 
 
+def slow_open_set(similarity, probe_subjects, gallery_subjects, fpir):
+    """Return the highest share of mated probes found, of any threshold with few false positives.
+
+    A mate is found when it is above everybody else and at least at the threshold; a probe without
+    a mate is a false positive when anybody is.
+    """
+    mates, strangers = [], []
+    for row, who in zip(similarity, probe_subjects, strict=True):
+        own = [s for s, g in zip(row, gallery_subjects, strict=True) if g == who]
+        others = [s for s, g in zip(row, gallery_subjects, strict=True) if g != who]
+        if own:
+            mates.append((max(own), all(max(own) > s for s in others)))
+        else:
+            strangers.append(max(others))
+    best = 0.0
+    for threshold in {*strangers, *(score for score, _ in mates), np.inf}:
+        if sum(score >= threshold for score in strangers) <= fpir * len(strangers) + 1e-9:
+            found = sum(first and score >= threshold for score, first in mates)
+            best = max(best, found / len(mates))
+    return best
+
+
 def slow_tar(scores, same, far):
     """Return the highest true accept rate of a threshold whose false accept rate is allowed."""
     best = 0.0

@@ -18,6 +18,7 @@ from ifr.experiment.run import Run, clean_faces
 from ifr.faces import OCCLUDERS, Render, build_identity, draw_shot, render
 from ifr.interpretation import changed_share, feature_difference, network_peaks, steady_filters
 from ifr.interpretation.change import Box
+from ifr.interpretation.peaks import largest_peaks
 from ifr.landmarks import CROP, CROP_SIZE
 from ifr.models import InterpretableFaceNet
 from ifr.occlusion import occlude
@@ -160,17 +161,10 @@ def measure(views: Mapping[str, View]) -> pd.DataFrame:
 def _compare(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> Answer:
     """Return how a network's answer to the covered face differs from that to the bare one."""
     (bare_maps, bare_feature), (maps, feature) = before, after
-    peaks, limits = _peaks(maps), np.abs([bare_maps, maps]).max(axis=(0, 2, 3))
-    moved = np.linalg.norm(peaks - _peaks(bare_maps), axis=-1)
+    limits = np.abs([bare_maps, maps]).max(axis=(0, 2, 3))
+    (was, peaks), _ = largest_peaks(np.stack([bare_maps, maps]), CROP_SIZE)
+    moved = np.linalg.norm(peaks - was, axis=-1)
     return Answer(maps, limits, peaks, moved, feature_difference(bare_feature, feature)[0])
-
-
-def _peaks(maps: np.ndarray) -> np.ndarray:
-    """Return the centre of the cell where each map (K, h, w) is largest in magnitude, (K, 2)."""
-    height, width = maps.shape[1:]
-    index = np.abs(maps).reshape(len(maps), -1).argmax(axis=1)
-    cell = np.stack([index % width, index // width], axis=-1) + 0.5
-    return cell * (CROP_SIZE / np.array([width, height]))
 
 
 _person = lru_cache(maxsize=PEOPLE)(build_identity)

@@ -17,8 +17,10 @@ from ifr.figures.filters import (
     figure_7,
     figure_8,
     figure_9,
+    figure_explanation,
     figure_explorer,
     figure_kept_magnitude,
+    figure_maps,
     figure_peak_overlap,
     figure_selected_features,
     figure_similarity,
@@ -26,6 +28,7 @@ from ifr.figures.filters import (
 from ifr.figures.results import (
     claims_overview,
     figure_lfw,
+    figure_measures,
     figure_quality_baselines,
     figure_roc,
     figure_table2,

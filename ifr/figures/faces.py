@@ -102,7 +102,6 @@ def figure_face_mesh(image: ArrayLike, points: ArrayLike, triangles: ArrayLike) 
 @style.house()
 def figure_folded_triangles(yaw: ArrayLike, folded: ArrayLike, binned: pd.DataFrame) -> Figure:
     """Draw how many triangles fold at (N,) yaws; ``binned`` are means, columns yaw and folded."""
-    style.require_columns(binned, "yaw", "folded", name="binned")
     figure, (ax,) = style.panels(1, 5.6, 3.4)
     ax.plot(np.abs(yaw), folded, ".", color="0.7", markersize=4, label="one face")
     ax.plot(binned["yaw"], binned["folded"], "o-", color=style.PALETTE[0], label="mean of the bin")

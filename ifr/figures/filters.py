@@ -1,9 +1,11 @@
-"""Figures of filters: where they look, how they answer, what an occlusion changes (Fig. 1, 5-9).
+"""Figures of filters (Fig. 1, 5-9), of what an occlusion changes and what makes a score.
 
 Faces are (..., H, W, 3) uint8; places and boxes are pixels of them, x then y.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +56,6 @@ def _dots(
 @style.house()
 def figure_5_weight_sweep(table: pd.DataFrame) -> Figure:
     """Draw d̄ against the weight of the loss; columns weight, d_bar_pixels, low, high."""
-    style.require_columns(table, "weight", "d_bar_pixels", "low", "high")
     table = table.sort_values("weight")
     figure, (ax,) = style.panels(1, 4, 3)
     style.intervals(ax, table[["d_bar_pixels", "low", "high"]], fmt="o-")
@@ -204,14 +205,12 @@ def _response_grid(
     limits = np.abs(responses).max(axis=(0, 2, 3), initial=0)
     scaled = responses / np.where(limits > 0, limits, 1)[:, None, None]
     scale = ScalarMappable(Normalize(-1, 1), style.SIGNED)
-    look: style.Look = dict(interpolation="bilinear", interpolation_stage="data", zorder=2)
-    look |= dict(cmap=scale.cmap, norm=scale.norm, extent=(0, faces.shape[2], faces.shape[1], 0))
+    smooth: style.Look = dict(interpolation="bilinear", interpolation_stage="data")
     for line, face, maps, name in zip(axes, faces, scaled, row_names, strict=True):
         style.picture(line[0], face)
         line[0].set_ylabel(name)
         for ax, response in zip(line[1:], maps, strict=True):
-            style.picture(ax, face, grey=True)
-            ax.imshow(response, **look)
+            _overlay(ax, face, response, scale, **smooth)
     for ax, name in zip(axes[0], ["face", *filter_names], strict=True):
         ax.set_title(name)
     label = "response / the filter's largest\n(orange: positive, purple: negative)"
@@ -257,11 +256,71 @@ def figure_similarity(matrices: Named, *, label: str, limits: tuple[float, float
 @style.house()
 def figure_peak_overlap(table: pd.DataFrame) -> Figure:
     """Draw what Eq. 2 sees of two peaks apart; columns smoothing, distance, squared_cosine."""
-    style.require_columns(table, "smoothing", "distance", "squared_cosine")
     figure, (ax,) = style.panels(1, 4.6, 3)
     for index, (name, rows) in enumerate(table.groupby("smoothing", sort=False)):
         look = style.line(index) | dict(marker=style.MARKERS[index], label=name)
         ax.plot(rows["distance"], rows["squared_cosine"], **look)
     ax.set(xlabel="distance of the two peaks (responses)", ylabel="squared cosine", ylim=(0, 1.05))
     ax.legend(title="size of $g_\\sigma$")
+    return figure
+
+
+@style.house()
+def figure_explanation(
+    faces: Sequence[np.ndarray], maps: Sequence[np.ndarray], frontal_faces: ArrayLike,
+    frontal_maps: ArrayLike, parts: pd.DataFrame, *, sentence: str,
+) -> Figure:  # fmt: skip
+    """Draw faces, maps (H, W), both from the front, and ``parts`` (rows) of each face (columns)."""
+    fronts = style.require_images(frontal_faces, "frontal_faces")
+    rows = len(fronts)
+    fronts_shown = style.require(frontal_maps, (rows, "h", "w"), "frontal_maps")
+    top = max(float(np.nanmax(np.abs(one), initial=0)) for one in [*maps, *fronts_shown]) or 1.0
+    scale = ScalarMappable(Normalize(-top, top), style.SIGNED)
+    figure = Figure(figsize=(9.4, 1.8 * rows + 0.9), layout="constrained")
+    panels: list = [[f"face {k}", f"map {k}", f"front {k}", "bars"] for k in range(rows)]
+    axes = figure.subplot_mosaic(panels, width_ratios=(1, 1, 1, 1.5))
+    bars = axes.pop("bars")
+    for row, name in enumerate(parts):
+        style.picture(axes[f"face {row}"], faces[row])
+        axes[f"face {row}"].set_ylabel(name)
+        _overlay(axes[f"map {row}"], faces[row], maps[row], scale)
+        _overlay(axes[f"front {row}"], fronts[row], fronts_shown[row], scale)
+    for kind, title in dict(face="face", map="what it contributes", front="from the front").items():
+        axes[f"{kind} 0"].set_title(title)
+    named = parts.rename(columns="places of {}".format)
+    named.plot.barh(ax=bars, width=0.8, color=list(style.PALETTE[:rows]))
+    bars.axvline(0, color="0.3", linewidth=0.8)
+    bars.invert_yaxis()
+    bars.set(xlabel="share of the score", ylabel="")
+    bars.legend(loc="lower center", bbox_to_anchor=(0.4, 1))
+    label = "share of the score\nof 1 % of the crop"
+    figure.colorbar(scale, ax=list(axes.values()), label=label, shrink=0.8)
+    figure.supxlabel("\n".join(textwrap.wrap(sentence, 132)), fontsize=9, x=0.01, ha="left")
+    return figure
+
+
+def _overlay(
+    ax: Axes, face: np.ndarray, values: np.ndarray, scale: ScalarMappable, **look: Any
+) -> None:
+    """Lay signed values over a pale picture."""
+    style.picture(ax, face, grey=True)
+    extent = (0, face.shape[1], face.shape[0], 0)
+    look |= dict(cmap=scale.cmap, norm=scale.norm, zorder=2, extent=extent)
+    ax.imshow(values, **look)
+
+
+@style.house()
+def figure_maps(faces: ArrayLike, maps: Named, *, row_names: Names) -> Figure:
+    """Draw R faces and by name maps (R, h, w) of each, every one on a scale of its own."""
+    faces = style.require_images(faces, "faces")
+    figure, axes = style.grid(len(faces), len(maps) + 1, cell=1.05, extra=0.6)
+    for row, (line, face) in enumerate(zip(axes, faces, strict=True)):
+        style.picture(line[0], face)
+        line[0].set_ylabel(row_names[row])
+        for ax, values in zip(line[1:], maps.values(), strict=True):
+            one = np.asarray(values)[row]
+            top = np.abs(one).max() or 1.0
+            _overlay(ax, face, one, ScalarMappable(Normalize(-top, top), style.SIGNED))
+    for ax, name in zip(axes[0], ["face", *maps], strict=True):
+        ax.set_title(textwrap.fill(name, 12))
     return figure

@@ -1,5 +1,7 @@
 """Figures of what was measured: training, accuracy, and the evidence behind each claim."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +13,6 @@ from ifr.figures import style
 def figure_table2(table: pd.DataFrame) -> Figure:
     """Draw Table 2 as dots: each method on each set, measured here and quoted from the paper."""
     measured = ["measured_percent", "low", "high"]
-    style.require_columns(table, "method", "set", *measured, "paper_percent")
     methods, sets = table["method"].unique(), table["set"].unique()
     size = 2.4 * len(sets) + 1.6, 0.36 * len(methods) + 1.3
     figure, axes = style.panels(len(sets), *size, sharex=True, sharey=True)
@@ -49,7 +50,6 @@ def figure_lfw(table: pd.DataFrame) -> Figure:
 def figure_quality_baselines(table: pd.DataFrame) -> Figure:
     """Draw what simple methods reach on the data, against chance."""
     measured = ["accuracy_percent", "low", "high"]
-    style.require_columns(table, "baseline", *measured, "chance_percent")
     figure, (ax,) = style.panels(1, 6.4, 0.36 * len(table) + 1.1)
     style.intervals(ax, table[measured], across=True, label="measured")
     chance: style.Look = dict(color="0.3", ms=12, mew=2, label="chance")
@@ -121,4 +121,24 @@ def claims_overview(evidence: pd.DataFrame) -> Figure:
     beside.set_yticks(at, ["{}  {:.3g} [{:.3g}, {:.3g}]".format(*row) for row in rows])
     beside.tick_params(length=0)
     style.legend_below(figure, ax)
+    return figure
+
+
+@style.house()
+def figure_measures(table: pd.DataFrame, units: Mapping[str, str], *, columns: int = 3) -> Figure:
+    """Draw values and intervals; columns measure, name, value, low, high; measure -> axis label."""
+    style.require_columns(table, "measure", "name", "value", "low", "high")
+    names = list(dict.fromkeys(table["name"]))
+    rows = -(-len(units) // columns)
+    size = (3.1 * columns + 1.2, rows * (0.21 * len(names) + 0.8))
+    figure, axes = style.panels(columns, *size, rows=rows, sharey=True)
+    for ax, (measure, label) in zip(axes, units.items(), strict=False):
+        own = table[table["measure"] == measure].set_index("name").reindex(names)
+        style.intervals(ax, own[["value", "low", "high"]], across=True)
+        ax.set_xlabel(label)
+        ax.set_yticks(np.arange(len(names)), names)
+        ax.grid(axis="x", alpha=0.4)
+    axes[0].invert_yaxis()
+    for ax in axes[len(units) :]:
+        ax.axis("off")
     return figure

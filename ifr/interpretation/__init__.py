@@ -9,30 +9,42 @@ from ifr.interpretation.change import (
     peak_moves,
     resampled_proximity_correlation,
 )
-from ifr.interpretation.locations import (
+from ifr.interpretation.explain import (
+    PairExplanation,
+    Threshold,
+    explain_pair,
+    in_words,
+    resample,
+    score_maps,
+    sums_by_part,
+)
+from ifr.interpretation.face_parts import (
+    FACE_PARTS,
+    OFF_FACE,
+    frontal_face,
+    part_filters,
+    part_labels,
+    part_retrieval,
+    random_filters_rate,
+    retrieval_pairs,
+    retrieval_rate,
+)
+from ifr.interpretation.part_report import part_report
+from ifr.interpretation.peaks import (
+    SIGNS,
+    Peaks,
     average_locations,
     bootstrap_peaks,
     centre_distance,
     consistency,
+    map_scatter,
+    network_peaks,
+    peak_locations,
+    peak_share,
     peak_statistics,
     pick_filters,
     resampled_consistency,
     spreadness,
     steady_filters,
     strongest_locations,
-)
-from ifr.interpretation.parts import (
-    part_filters,
-    part_retrieval,
-    random_filters_rate,
-    retrieval_pairs,
-    retrieval_rate,
-)
-from ifr.interpretation.peaks import (
-    SIGNS,
-    Peaks,
-    map_scatter,
-    network_peaks,
-    peak_locations,
-    peak_share,
 )

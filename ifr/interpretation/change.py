@@ -1,5 +1,7 @@
 """What an occlusion changes: features, and the peaks of filters (Fig. 1, 6 and 7)."""
 
+from typing import Any
+
 import numpy as np
 from scipy.stats import permutation_test, rankdata
 
@@ -19,8 +21,7 @@ def feature_difference(
 ) -> np.ndarray:
     """Return |f(I) - f(Î)| of (N, K) features, (N, K); its mean over images is Figure 6.
 
-    Each feature is first scaled to length 1, as in the released code; the paper does not say, and
-    features of unlike networks could not be compared otherwise. ``normalise=False`` leaves it.
+    Features are scaled to length 1 as in the released code, unless ``normalise=False``.
 
     >>> feature_difference(np.array([[3.0, 4.0]]), np.array([[3.0, 0.0]]))
     array([[0.4, 0.8]])
@@ -53,30 +54,16 @@ def distance_to_box(locations: np.ndarray, box: Box) -> np.ndarray:
 
 
 def occluder_proximity_correlation(
-    difference: np.ndarray,
-    locations: np.ndarray,
-    box: Box,
-    *,
-    permutations: int = 1000,
-    seed: int = 0,
+    difference: np.ndarray, locations: np.ndarray, box: Box, permutations: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return how strongly larger differences (K,) lie nearer the occluder (C21), and its p-value.
-
-    The former is Spearman's correlation with the negative distance of average locations (K, 2),
-    without NaN, to the box; the latter the share of permutations of filters at least as high.
-    """
+    """Return how larger differences (K,) lie nearer the occluder (C21): Spearman, its p-value."""
     known, nearness = _nearness(locations, box)
     if known.sum() < 3:
         return 0.0, 1.0
-    test = permutation_test(
-        (_centred_ranks(difference[known]),),
-        lambda ranks, axis: _correlation(ranks, nearness),
-        permutation_type="pairings",
-        alternative="greater",
-        n_resamples=permutations,
-        vectorized=True,
-        rng=stream(seed, "permutation/change follows place"),
-    )
+    how: Any = dict(permutation_type="pairings", alternative="greater", n_resamples=permutations)
+    how |= dict(vectorized=True, rng=stream(seed, "permutation/change follows place"))
+    ranks = (_centred_ranks(difference[known]),)
+    test = permutation_test(ranks, lambda drawn, axis: _correlation(drawn, nearness), **how)
     return float(test.statistic), float(test.pvalue)
 
 

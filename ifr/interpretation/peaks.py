@@ -1,17 +1,23 @@
-"""Where each filter answers: peaks of response maps, in pixels of the frontal crop (Sec. 4.2)."""
+"""Where each filter answers, its average location, and the spreadness d̄ (Sec. 4.2, Fig. 5).
+
+Places are pixels of the frontal crop. The *scatter* of a filter is how far its own peaks lie from
+its average location; *spreadness* is how far the average locations of all filters lie apart.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
-from ifr.landmarks import CROP_SIZE, FACE_SIZE
+from ifr.evaluation import bootstrap_counts
+from ifr.landmarks import CROP_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
-from ifr.models.inputs import center_crop, center_crop_points
+from ifr.models.inputs import center_crop, center_crop_points, crop_side
 
 SIGNS = ("positive", "negative")
 BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 24 x 24 pixels
@@ -72,11 +78,18 @@ def peak_locations(
         row, column = np.unravel_index(flat.argmax(-1), response.shape[2:])
         cell_size = mesh.size / np.array(response.shape[:1:-1])  # x, then y
         points = (np.stack([column, row], axis=-1) + shift) * cell_size
-        frontal = mesh.transfer(points, np.asarray(landmarks, np.float64), mesh.landmarks)
+        frontal = mesh.transfer(points, landmarks, mesh.landmarks)
         inside = np.all((frontal >= 0) & (frontal <= mesh.size), axis=-1)  # released: else dropped
         places.append(np.where(inside[..., None], frontal, np.nan))
         weights.append(np.where(inside, np.maximum(flat.max(-1), 0), 0))
     return Peaks(*places, *weights)
+
+
+def largest_peaks(maps: np.ndarray, frame: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of (N, K, h, w) maps is largest in magnitude, (N, K, 2), and how much."""
+    flat = np.abs(maps).reshape(*maps.shape[:2], -1)
+    row, column = np.unravel_index(flat.argmax(axis=-1), maps.shape[2:])
+    return (np.stack([column, row], axis=-1) + 0.5) * frame / maps.shape[:1:-1], flat.max(axis=-1)
 
 
 @torch.no_grad()
@@ -84,15 +97,14 @@ def network_peaks(model: InterpretableFaceNet, faces: FaceSet, *, size: int) -> 
     """Return the peaks of every filter of a network in evaluation mode, for inputs of that size."""
     if faces.landmarks is None:
         raise UserError(f"{faces.name} has no landmarks, by which peaks are placed: add them")
-    frame = FACE_SIZE if size == FACE_SIZE else CROP_SIZE  # what the response maps cover
+    frame = crop_side(size)  # what the response maps cover
     inset = (frame - CROP_SIZE) // 2  # of the frontal crop in that frame
     mesh, parts = FaceMesh.frontal(frame), []
     for first in range(0, len(faces), BATCH):
         batch = slice(first, first + BATCH)
-        images, landmarks = center_crop(faces.images[batch], size), faces.landmarks[batch]
-        response = model.response(images.to(model.filters.device)).float()
-        filtered = large_magnitude_filter(response, model.rate).cpu().numpy()
-        points = center_crop_points(landmarks.astype(np.float64), frame).numpy()
+        images = center_crop(faces.images[batch], size).to(model.filters.device)
+        filtered = large_magnitude_filter(model.response(images).float(), model.rate).cpu().numpy()
+        points = center_crop_points(faces.landmarks[batch].astype(np.float64), frame).numpy()
         parts.append(peak_locations(filtered, points, mesh))
     peaks = Peaks.joined(parts)
     return replace(peaks, positive=peaks.positive - inset, negative=peaks.negative - inset)
@@ -115,3 +127,142 @@ def map_scatter(response: np.ndarray) -> np.ndarray:
     across, down = share.sum(axis=2), share.sum(axis=3)
     variance = across @ x**2 - (across @ x) ** 2 + down @ y**2 - (down @ y) ** 2
     return np.sqrt(np.maximum(variance, 0))
+
+
+def average_locations(
+    locations: np.ndarray, weights: np.ndarray, *, scatter: str = "deviation"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each filter's mean peak location (K, 2) and scatter (K,) over images (Fig. 5), pixels.
+
+    Peaks (N, K, 2), NaN where there is none, count by their magnitudes (N, K); a filter that never
+    answers gets NaN. The scatter is the paper's standard deviation; the released code calls the
+    mean distance so: pass ``"distance"`` to match.
+    """
+    if scatter not in ("deviation", "distance"):
+        raise ValueError(f"scatter must be deviation or distance, got {scatter!r}")
+    known = ~np.isnan(locations).any(axis=-1)
+    weights = np.where(known, weights, 0)
+    total = weights.sum(axis=0)
+    share = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    places = np.nan_to_num(locations)
+    mean = (share[..., None] * places).sum(axis=0)
+    distance = np.linalg.norm(places - mean, axis=-1)
+    power = 1 if scatter == "distance" else 2
+    around = (share * distance**power).sum(axis=0) ** (1 / power)
+    silent = total <= 0
+    return np.where(silent[:, None], np.nan, mean), np.where(silent, np.nan, around)
+
+
+def spreadness(locations: np.ndarray) -> float:
+    """Return d̄: the mean distance of average locations (K, 2), but NaN, to their mean (Sec. 4.2).
+
+    >>> spreadness(np.array([[0.0, 0.0], [6.0, 8.0]]))
+    5.0
+    """
+    locations = np.asarray(locations, np.float64)
+    if locations.ndim != 2 or locations.shape[1] != 2:
+        raise ValueError(f"locations must be (K, 2), got {locations.shape}")
+    known = locations[~np.isnan(locations).any(axis=1)]
+    if len(known) == 0:
+        raise ValueError("no filter has an average location")
+    return float(np.linalg.norm(known - known.mean(axis=0), axis=1).mean())
+
+
+def centre_distance(locations: np.ndarray) -> float:
+    """Return the mean distance of average locations (K, 2) to the image centre, pixels (C03)."""
+    return float(np.nanmean(np.linalg.norm(locations - CROP_SIZE / 2, axis=1)))
+
+
+def peak_statistics(peaks: Peaks, *, scatter: str = "deviation") -> dict[str, Any]:
+    """Return ``<sign>_`` location, scatter, dbar and mean_scatter, and the means of both signs."""
+    result: dict[str, Any] = {}
+    for sign in SIGNS:
+        mean, around = average_locations(*peaks.of(sign), scatter=scatter)
+        result[f"{sign}_location"], result[f"{sign}_scatter"] = mean, around
+        result[f"{sign}_dbar"] = spreadness(mean)
+        result[f"{sign}_mean_scatter"] = float(np.nanmean(around))
+    for name in ("dbar", "mean_scatter"):
+        result[name] = (result[f"positive_{name}"] + result[f"negative_{name}"]) / 2
+    return result
+
+
+def bootstrap_peaks(
+    peaks: Peaks, identity: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return dbar, mean_scatter and centre_distance for resampled identities, (resamples,) each."""
+    people, by_sign = int(identity.max()) + 1, []
+    counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
+    for places, weights in map(peaks.of, SIGNS):
+        known = ~np.isnan(places).any(axis=-1)
+        weights, places = np.where(known, weights, 0)[..., None], np.nan_to_num(places)
+        squares = (places**2).sum(-1, keepdims=True)
+        moments = np.concatenate([weights, weights * places, weights * squares], axis=-1)
+        # Sums are kept for each identity, so a resample is a weighted sum.
+        sums = np.zeros((people, *moments.shape[1:]))
+        np.add.at(sums, identity, moments)
+        drawn = np.tensordot(counts, sums, 1)  # (B, K, 4): Σw, Σwx, Σwy, Σw|c|²
+        weight = np.where(drawn[..., :1] > 0, drawn[..., :1], np.nan)
+        mean = drawn[..., 1:3] / weight
+        variance = drawn[..., 3] / weight[..., 0] - (mean**2).sum(-1)
+        middle = np.nanmean(mean, axis=1, keepdims=True)
+        away = (np.linalg.norm(mean - spot, axis=-1) for spot in (middle, CROP_SIZE / 2))
+        dbar, centre = (np.nanmean(distance, axis=1) for distance in away)
+        by_sign.append([dbar, np.nanmean(np.sqrt(np.maximum(variance, 0)), axis=1), centre])
+    names = ("dbar", "mean_scatter", "centre_distance")
+    return dict(zip(names, np.mean(by_sign, axis=0), strict=True))
+
+
+def strongest_locations(peaks: Peaks) -> np.ndarray:
+    """Return the average location of each filter's stronger sign, (K, 2) pixels."""
+    return _of_stronger_sign(peaks)[0]
+
+
+def steady_filters(peaks: Peaks, count: int) -> np.ndarray:
+    """Return ``count`` filters whose stronger sign keeps to its place, as :func:`pick_filters`."""
+    return pick_filters(*_of_stronger_sign(peaks), count)
+
+
+def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
+    """Return average location (K, 2) and scatter (K,) of each filter's stronger sign."""
+    averages = [average_locations(*peaks.of(sign)) for sign in SIGNS]
+    stronger = np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
+    columns = np.arange(len(stronger))
+    locations, scatter = map(np.stack, zip(*averages, strict=True))
+    return locations[stronger, columns], scatter[stronger, columns]
+
+
+def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.ndarray:
+    """Return at most ``count`` filters of small scatter (K,), far apart, from top to bottom."""
+    steady = np.flatnonzero(scatter <= np.nanmedian(scatter))
+    steady = steady[np.argsort(scatter[steady], kind="stable")]
+    taken = list(steady[:1])  # then again and again the one farthest from those taken
+    while len(taken) < min(count, len(steady)):
+        gaps = locations[steady][:, None] - locations[taken]
+        taken.append(steady[np.linalg.norm(gaps, axis=-1).min(axis=1).argmax()])
+    return np.array(sorted(taken, key=lambda k: locations[k, 1]))
+
+
+def consistency(
+    locations: np.ndarray, weights: np.ndarray, groups: np.ndarray
+) -> tuple[float, float]:
+    """Return how many pixels a filter's place moves between groups (N,), and in them (C23)."""
+    overall, _ = average_locations(locations, weights)
+    between, within = [], []
+    for group in np.unique(groups):
+        mean, scatter = average_locations(locations[groups == group], weights[groups == group])
+        between.append(np.linalg.norm(mean - overall, axis=1))
+        within.append(scatter)
+    return float(np.nanmean(between)), float(np.nanmean(within))
+
+
+def resampled_consistency(
+    peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """Return how far places move between groups (C23), mean of signs, and of resampled people."""
+
+    draws = bootstrap_counts(int(identity.max()) + 1, resamples, seed)
+    moves = []
+    for counts in [np.ones_like(draws[0]), *draws]:
+        signs = ((places, size * counts[identity, None]) for places, size in map(peaks.of, SIGNS))
+        moves.append(np.mean([consistency(*sign, groups)[0] for sign in signs]))
+    return float(moves[0]), np.array(moves[1:])

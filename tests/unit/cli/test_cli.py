@@ -8,9 +8,11 @@ import pytest
 from ifr.cli import main as cli
 from ifr.common import paths
 from ifr.common.errors import UserError
+from ifr.evaluation.onnx_model import InputConvention
 from ifr.experiment.run import start
 
 VERBS = (
+    "explain",
     "faces",
     "train",
     "evaluate",
@@ -60,7 +62,6 @@ def test_help_names_every_verb():
 )
 def test_a_wrong_word_is_one_plain_line(monkeypatch, capsys, tmp_path, arguments, words):
     monkeypatch.setenv("IFR_HOME", str(tmp_path))
-    (tmp_path / "notebooks").symlink_to(paths.PACKAGE.parent / "notebooks")
     code, output = call(monkeypatch, capsys, *arguments)
     assert code == 2 and words in output.err and "Traceback" not in output.err
     assert not (tmp_path / "models").exists()
@@ -98,7 +99,7 @@ def test_doctor_works_before_anything_is_there(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize("command", [("benchmark", "mesh"), ("course", "build", "01")])
 def test_programs_of_a_checkout_say_so_elsewhere(monkeypatch, capsys, tmp_path, command):
-    monkeypatch.setattr("ifr.cli.checkout.PACKAGE", tmp_path / "ifr")
+    monkeypatch.setattr(paths, "SOURCE", tmp_path)
     code, output = call(monkeypatch, capsys, *command)
     assert code == 2 and "this command works in a checkout" in output.err
 
@@ -128,8 +129,56 @@ def test_contact_sheet(monkeypatch, capsys, tmp_path):
 
 
 def test_evaluate_prints_both_protocols(monkeypatch, capsys, smoke_sets, smoke_home):
+    start("train", profile="smoke").trained("base")
     code, output = call(monkeypatch, capsys, "evaluate", "base", "--profile", "smoke")
     assert code == 0 and "clean_percent" in output.out and "synthetic" in output.out
+
+
+def test_what_is_trained_on_ones_own_set_is_evaluated_and_nothing_is_trained_in_its_place(
+    monkeypatch, capsys, smoke_data, smoke_sets, tmp_path
+):
+    monkeypatch.setenv("IFR_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(smoke_data)
+    one, two = (next(smoke_data.glob(f"{name}-*")) for name in ("validation", "ar"))
+    train = ("train", "base", "--profile", "smoke", "--data")
+    evaluate = ("evaluate", "base", "--profile", "smoke")
+    code, output = call(monkeypatch, capsys, *train, str(one))
+    [folder] = (tmp_path / "models").glob("smoke-base-*")
+    assert code == 0 and f"base is in {folder}, which ifr protocol takes" in output.out
+    for arguments in (evaluate, (*evaluate, "--data", str(two)), (*evaluate, "--seed", "1")):
+        code, output = call(monkeypatch, capsys, *arguments)
+        assert code == 2 and "ifr train trains it" in output.err and "percent" not in output.out
+        assert ("(on validation)" in output.err) == ("--seed" not in arguments)
+    code, output = call(monkeypatch, capsys, *evaluate, "--data", str(one))
+    assert code == 0 and "trained on validation" in output.out and "synthetic" in output.out
+    assert "closed set: not measured" in output.out and "clean_percent" not in output.out
+    assert len(list((tmp_path / "models").glob("smoke-base-*"))) == 1
+    code, output = call(
+        monkeypatch,
+        capsys,
+        "evaluate",
+        "base",
+        "--data",
+        str(one),
+        "--profile",
+        "photographs_smoke",
+    )
+    assert code == 2 and "nothing to test this network on" in output.err
+
+
+def test_what_a_network_takes_is_stated_by_options_of_protocol(monkeypatch, capsys):
+    def stop(*places, convention, **how):
+        raise UserError(repr(convention))
+
+    monkeypatch.setattr("ifr.evaluation.protocols.published.run_protocol", stop)
+    command = ("protocol", "lfw", "root", "set", "model.onnx")
+    stated = ("--input-range", "-1,1", "--mean", "0.5,0.4,0.3", "--std", "0.5", "--size", "48")
+    code, output = call(monkeypatch, capsys, *command, *stated, "--channels", "bgr")
+    convention = InputConvention((-1.0, 1.0), (0.5, 0.4, 0.3), (0.5,), "bgr", 48)
+    assert code == 2 and output.err == f"ifr: {convention!r}\n"
+    assert repr(InputConvention()) in call(monkeypatch, capsys, *command)[1].err
+    code, output = call(monkeypatch, capsys, *command, "--mean", "grey")
+    assert code == 2 and "--mean: expected numbers such as 0,255, got 'grey'" in output.err
 
 
 def test_a_training_cut_in_pieces_says_to_call_again_and_is_done_in_the_end(
@@ -150,7 +199,6 @@ def test_a_training_cut_in_pieces_says_to_call_again_and_is_done_in_the_end(
 def test_reproduce_stops_when_its_time_is_up(monkeypatch, capsys, smoke_data, tmp_path):
     monkeypatch.setenv("IFR_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(smoke_data)
-    (tmp_path / "notebooks").symlink_to(paths.PACKAGE.parent / "notebooks")
     code, output = call(
         monkeypatch, capsys, "reproduce", "--profile", "smoke", "--max-minutes", "0"
     )

@@ -140,6 +140,23 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "figure_selected_features": lambda: figures.figure_selected_features(
         {model: rng.random(20) for model in MODELS}, keep=12
     ),
+    "figure_explanation": lambda: figures.figure_explanation(
+        [_faces(), rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)],
+        [rng.normal(size=(24, 24)), rng.normal(size=(30, 20))],
+        _faces(2),
+        np.where(rng.random((2, 24, 24)) < 0.1, np.nan, rng.normal(size=(2, 24, 24))),
+        pd.DataFrame(rng.normal(size=(3, 2)), ["eyes", "nose", "off"], ["a.jpg", "b.jpg"]),
+        sentence="Same person, score 0.62. " * 8,
+    ),
+    "figure_maps": lambda: figures.figure_maps(
+        _faces(2),
+        {"exact": rng.normal(size=(2, 6, 6)), "Grad-CAM": np.zeros((2, 24, 24))},
+        row_names=["one", "two"],
+    ),
+    "figure_measures": lambda: figures.figure_measures(
+        _rows(measure=["fall", "area"], name=["Base", "SAD"], value=[2, 3.0]),
+        dict(fall="fall of the score", area="area under the curve"),
+    ),
     "claims_overview": lambda: figures.claims_overview(
         _rows(
             claim=["C01", "C02"],
@@ -315,3 +332,11 @@ def test_save_refuses_a_missing_alt_or_a_path(name, alt, says, tmp_path) -> None
 def test_wrong_input_is_named(draw, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         draw()
+
+
+def test_an_explained_pair_is_on_one_scale_in_every_frame() -> None:
+    figure = DRAWN["figure_explanation"]()
+    shown = [ax.images[-1] for ax in figure.axes if len(ax.images) == 2]
+    assert len(shown) == 4 and len({image.get_clim() for image in shown}) == 1
+    largest = max(float(np.nanmax(np.abs(image.get_array().filled(0)))) for image in shown)
+    assert shown[0].get_clim() == pytest.approx((-largest, largest))
