@@ -5,12 +5,14 @@ Screenshots are kept in ``test-artefacts/``.
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 import pytest
 
@@ -130,12 +132,19 @@ def page(browser):
 
 def open_and_run(page, lab, name):
     """Open a notebook as a person would and run all its cells; return the notebook on the page."""
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
     page.goto(f"{lab}/lab/tree/{name}?token={TOKEN}&reset")
     notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook")
     notebook.wait_for()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    begun = notebook.locator(".jp-CodeCell .jp-InputPrompt").filter(has_text=re.compile(r"[*\d]"))
+    for _ in range(5):  # a kernel that is still connecting may miss the first call
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with suppress(PlaywrightTimeout):
+            begun.first.wait_for(timeout=20_000)
+            break
     page.wait_for_function(
         """() => {
             const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
