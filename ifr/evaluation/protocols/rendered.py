@@ -42,12 +42,35 @@ def bootstrap_templates(
     for split in splits:
         pairs, scores, same, similarity, probes, gallery = _compare(features, split, **options)
         drawn, ranks = counts[:, probes], mate_ranks(similarity, probes, gallery)
-        one, two = drawn[:, pairs[:, 0]], counts[:, gallery[pairs[:, 1]]]
-        weights = np.where(same, one, one * two)
-        tars = tars_at_fars(scores, same, FARS, weights=weights)
+        tars = _resampled_tars(pairs, scores, same, drawn, counts[:, gallery]).T
         size = np.maximum(drawn.sum(axis=1), 1)
         total += np.stack([*tars, *((drawn * (ranks <= k)).sum(axis=1) / size for k in RANKS)], 1)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
+
+
+def _resampled_tars(
+    pairs: np.ndarray, scores: np.ndarray, same: np.ndarray, probes: np.ndarray, gallery: np.ndarray
+) -> np.ndarray:
+    """Return true accept rates (resamples, F), of all pairs of templates.
+
+    ``probes`` and ``gallery`` are how often each is drawn, (resamples, P) and (resamples, G).
+    Impostors below the highest count in all, as one pair that is accepted last.
+    """
+    count = max(LEAST_HIGHEST, round(HIGHEST * len(scores)))
+    level = np.partition(scores[~same], -count)[-count] if (~same).sum() > count else -np.inf
+    kept = np.flatnonzero(same | (scores >= level))
+    (first, second), mates = pairs[kept].T, same[kept]
+    own = pairs[same]  # a person's probe and gallery template are drawn together
+    total = probes.sum(1) * gallery.sum(1) - (probes[:, own[:, 0]] * gallery[:, own[:, 1]]).sum(1)
+    listed, truth = np.append(scores[kept], -np.inf), np.append(mates, False)
+    rates = []
+    for part in np.array_split(np.arange(len(probes)), -(-len(probes) // CHUNK)):
+        one, two = probes[part][:, first], gallery[part][:, second]
+        weights = np.where(mates, one, one * two)
+        rest = total[part] - weights[:, ~mates].sum(1)
+        weights = np.column_stack([weights, rest])
+        rates.append(tars_at_fars(listed, truth, FARS, weights=weights).T)
+    return np.concatenate(rates)
 
 
 def split_scores(
