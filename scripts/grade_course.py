@@ -14,7 +14,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from course import RELEASE, SETTINGS, SOURCES, exercises
@@ -127,16 +126,10 @@ def choose(found: Sequence[Prepared]) -> list[Prepared | Result]:
     return chosen
 
 
-@cache
-def code() -> str:
-    """Return a hash of the code that decides a grade besides the notebook."""
-    return code_hash(sorted([*paths.PACKAGE.rglob("*.py"), *HERE.glob("run_*.py")]))
-
-
-def run(one: Prepared, kept: Path, forbidden: Collection[Path]) -> Result:
-    """Run a notebook, unless the same cells ran before, and return what it scored."""
+def run(one: Prepared, kept: Path, code: str, forbidden: Collection[Path]) -> Result:
+    """Run a notebook, unless the same cells ran before under this code; return what it scored."""
     cells, exercise = one.repaired.cells, one.exercise
-    key = value_hash([code(), sorted(exercise.answers), [asdict(cell) for cell in cells]])
+    key = value_hash([code, sorted(exercise.answers), [asdict(cell) for cell in cells]])
     file = kept / f"{key}.json"
     if file.exists():
         outcomes = [Outcome(**outcome) for outcome in json.loads(file.read_text(encoding="utf-8"))]
@@ -212,8 +205,10 @@ def grade(folder: Path, target: Path) -> Iterator[Result]:
     yield from (one for one in chosen if isinstance(one, Result))
     jobs = [one for one in chosen if isinstance(one, Prepared)]
     closed = off_limits(folder, target)
+    # Before the threads start: Python 3.11 cannot parse two sources at once.
+    code = code_hash(sorted([*paths.PACKAGE.rglob("*.py"), *HERE.glob("run_*.py")]))
     work = Parallel(n_jobs=usable_cores(), prefer="threads", return_as="generator")
-    yield from work(delayed(run)(one, target / "kept", closed) for one in jobs)
+    yield from work(delayed(run)(one, target / "kept", code, closed) for one in jobs)
 
 
 def main() -> int:
