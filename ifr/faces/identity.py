@@ -6,19 +6,10 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
-from ifr.faces.appearance import Appearance, Character, paint_face
+from ifr.faces.appearance import TABLES, Appearance, Character, paint_face, single_threaded
 from ifr.faces.head_model import load_head
-from ifr.faces.paint import single_threaded
-from ifr.faces.raster import blend
 
 SHAPE_SD = 0.27  # standard deviation of shape traits: 0.27 looks human, 0.42 is a caricature
-# Outlines of the head exclude one another more than the other traits do.
-OUTLINES = ("diamond", "oval", "rectangular", "round", "square", "triangular", "invertedtriangular")
-# Traits that shift a feature against the face are kept smaller, and ears are mostly hidden.
-REDUCED = ("mouth/mouth-trans", "nose/nose-trans", "eyes/eye-trans", "ears")
-# Jaws differ more than the rest, and few heads are as good as boxes.
-WIDENED, BOXES = "chin/", ("rectangular", "square")
-NARROWED = ("chin/chin-width", "chin/chin-bones")
 EXCHANGED = {"nose": "nose/", "mouth": "mouth/", "eyes": "eyes/", "brows": "eyebrows/"}
 
 STYLES = ("short", "medium", "long", "buzz", "bald", "tied")
@@ -71,14 +62,6 @@ def draw_habit(seed: int, character: Character) -> Habit:
     return Habit(style, odds, *grown, combed, combed_odds, side=int(combing.choice([-1, 1])))
 
 
-def draw_character(seed: int) -> Character:
-    """Draw the traits that shape and appearance share."""
-    rng = stream(seed, "faces/character")
-    bases, end = rng.dirichlet([0.45] * 3), float(rng.random() < 0.5)
-    build = abs(end - min(abs(rng.normal(0, 0.15)), 0.45))
-    return Character(bases, build, 0.9 * float(rng.beta(1.1, 2.2)))
-
-
 def shape_weights(seed: int, character: Character) -> np.ndarray:
     """Draw the weight of every shape vector, (K,) float32."""
     rng, head = stream(seed, "faces/shape"), load_head()
@@ -92,12 +75,8 @@ def shape_weights(seed: int, character: Character) -> np.ndarray:
     for trait, vectors in head.traits.items():
         amount = np.clip(rng.normal(0, SHAPE_SD), -1, 1)
         asymmetry = {"": 0.0, "l": rng.normal(0, 0.06), "r": rng.normal(0, 0.06)}
-        if trait.startswith(REDUCED):
-            amount *= 0.5
-        if trait.startswith(WIDENED):
-            amount *= 0.7 if amount > 0 and trait in NARROWED else 1.5
-        if trait.startswith("head/") and (outline := trait.rpartition("-")[2]) in OUTLINES:
-            amount = max(amount, 0) * (0.3 if outline in BOXES else 0.85)
+        ranges = (both for start, both in TABLES["trait ranges"] if trait.startswith(start))
+        amount *= next(ranges)[int(amount > 0)]
         for k, sign, side in vectors:
             weights[k] = max((amount + asymmetry[side]) * sign, 0)
     return weights
@@ -106,7 +85,10 @@ def shape_weights(seed: int, character: Character) -> np.ndarray:
 @single_threaded()
 def build_identity(seed: int) -> Identity:
     """Return the person of a seed >= 0; a seed gives the same person on every machine."""
-    character = draw_character(seed := check_seed(seed, "seed"))
+    rng = stream(seed := check_seed(seed, "seed"), "faces/character")
+    bases, end = rng.dirichlet([0.45] * 3), float(rng.random() < 0.5)
+    build = abs(end - min(abs(rng.normal(0, 0.15)), 0.45))
+    character = Character(bases, build, 0.9 * float(rng.beta(1.1, 2.2)))
     weights = shape_weights(seed, character)
     vertices = _neutral_head(seed, weights)
     appearance, habit = paint_face(seed, character), draw_habit(seed, character)
@@ -117,7 +99,9 @@ def _neutral_head(seed: int, weights: np.ndarray) -> np.ndarray:
     """Return the head (V, 3) of shape weights (K,): lids at ease, lips closed."""
     head, ease = load_head(), stream(seed, "faces/lids").uniform(0, 0.09)
     vertices = head.mean.copy()
-    blend(vertices, head.basis, head.scale, weights)
+    for vector, factor in zip(head.basis, weights * head.scale, strict=True):
+        if factor:
+            vertices += factor * vector
     for side in ("Left", "Right"):
         moved, offsets = head.units[f"eyeBlink{side}"]
         vertices[moved] += np.float32(ease) * offsets

@@ -65,17 +65,6 @@ def z_buffer(size: int, far: float = -1e30) -> ZBuffer:
 
 
 @compiled
-def blend(out: np.ndarray, basis: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> None:
-    """Add ``weights[k] * scale[k] * basis[k]`` to ``out`` (V, 3); basis (K, V, 3) int16 quanta."""
-    for k in range(weights.shape[0]):
-        factor = np.float32(weights[k] * scale[k])
-        if factor != 0:
-            for i in range(out.shape[0]):
-                for axis in range(3):
-                    out[i, axis] += factor * np.float32(basis[k, i, axis])
-
-
-@compiled
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Return the area-weighted unit normals (V, 3) of a mesh."""
     out = np.zeros_like(vertices)

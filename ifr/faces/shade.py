@@ -5,7 +5,7 @@ from math import floor, sqrt
 import numpy as np
 
 from ifr.faces.raster import Scalar, Triple, ZBuffer, compiled, dot, inlined, minus, row
-from ifr.faces.shading_data import Lights, Look, Maps, Stage, Strands, Surface, Target
+from ifr.faces.shading_data import Lights, Look, Maps, Stage, Strands, Target
 
 # A triangle's material, and its row in the material table.
 SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, STRANDS, BRIM = range(8)
@@ -24,6 +24,8 @@ _, _, _, EYE, _, MOUTH, EAR, _, HAIR, HAT, CLOTHING, OCCLUDER = map(np.uint8, ra
 
 ZERO, HALF, ONE, NAN = (np.float32(value) for value in (0, 0.5, 1, np.nan))
 Coat = tuple[Triple, Scalar, Scalar, Scalar]  # albedo, gloss, share of strands, part
+Surface = tuple[Triple, Triple, Scalar]  # albedo, bleed by colour, share of the sky seen
+Shine = tuple[Scalar, Scalar, Scalar]  # gloss; whether highlights are sharp; sheen of strands
 # How far red, green and blue light bleed round the terminator: most in flesh, and most the red.
 FLESH = (np.float32(0.32), np.float32(0.22), np.float32(0.18))
 WOOL = (np.float32(0.4), np.float32(0.4), np.float32(0.4))
@@ -228,30 +230,30 @@ def _sheet(maps: Maps, look: Look, table: np.ndarray, m: Scalar, u: Scalar, v: S
 
 
 @inlined
-def _highlight(surface: Surface, normal: Triple, light: Triple) -> Scalar:
+def _highlight(shine: Shine, normal: Triple, light: Triple) -> Scalar:
     """Return the share of a light that glances off towards the camera."""
+    gloss, sharp, sheen = shine
     half = light[0], light[1], light[2] + ONE  # half way between light and camera
     inverse = ONE / sqrt(dot(half, half))
     cosine = dot(normal, half) * inverse
     share = ZERO
-    if surface.sheen > 0:
+    if sheen > 0:
         # Kajiya and Kay: strands run down the head and shine across their direction.
         along = half[1] * inverse - normal[1] * cosine
-        share = (ONE - along * along) ** 8 * surface.sheen
-    if cosine > 0 and surface.specular > 0:
+        share = (ONE - along * along) ** 8 * sheen
+    if cosine > 0 and gloss > 0:
         power = cosine**8
-        if surface.sharp:
-            power = power**8
-        else:
-            power = np.float32(0.3) * power + np.float32(0.7) * power * power * power
-        share += surface.specular * power
+        broad = np.float32(0.3) * power + np.float32(0.7) * power * power * power
+        share += gloss * (power**8 if sharp else broad)
     return share
 
 
 @inlined
-def _reflected(lights: Lights, surface: Surface, normal: Triple, key_lit: Scalar) -> Triple:
-    """Return the light that a surface sends to the camera."""
-    albedo, bleed, ambient = surface.albedo, surface.bleed, surface.ambient
+def _reflected(
+    lights: Lights, surface: Surface, shine: Shine, normal: Triple, lit: Scalar
+) -> Triple:
+    """Return what a surface sends to the camera, ``lit`` a share by the key light."""
+    albedo, bleed, ambient = surface
     sky, ground = row(lights.ambient, 0), row(lights.ambient, 1)
     received = _moved(ground, minus(sky, ground), HALF + HALF * normal[1])
     r, g, b = _scaled(received, ambient)
@@ -259,15 +261,16 @@ def _reflected(lights: Lights, surface: Surface, normal: Triple, key_lit: Scalar
     for k in range(lights.directions.shape[0]):
         direction, power = row(lights.directions, k), row(lights.intensities, k)
         cosine = dot(normal, direction)
-        lit = key_lit if k == 0 else HALF + HALF * ambient  # only the key light casts shadows
+        if k:  # only the key light casts shadows
+            lit = HALF + HALF * ambient
         if cosine > -bleed[0]:  # bled round the terminator
             r += power[0] * max(ZERO, (cosine + bleed[0]) / (ONE + bleed[0])) * lit
             g += power[1] * max(ZERO, (cosine + bleed[1]) / (ONE + bleed[1])) * lit
             b += power[2] * max(ZERO, (cosine + bleed[2]) / (ONE + bleed[2])) * lit
         if cosine > 0:
             # Highlights fade towards the terminator.
-            lit *= min(np.float32(4) * cosine, ONE)
-            share = _highlight(surface, normal, direction) * (lit * ambient)
+            share = lit * min(np.float32(4) * cosine, ONE)
+            share = _highlight(shine, normal, direction) * (share * ambient)
             glance = _moved(glance, power, share)
     red, green, blue = max(albedo[0], ZERO), max(albedo[1], ZERO), max(albedo[2], ZERO)
     return red * r + glance[0], green * g + glance[1], blue * b + glance[2]
@@ -293,10 +296,10 @@ def _uniform(buffer: ZBuffer, material: np.ndarray, m: Scalar, y: int, x: int) -
 @inlined
 def _repeat(light: np.ndarray, label: np.ndarray, y: int, x: int) -> None:
     """Copy a sample's neighbour: inside a smooth surface, one diagonal of a pixel is enough."""
-    from_y, from_x = (y - 1, x) if y & 1 else (y, x - 1)
+    j, i = (y - 1, x) if y & 1 else (y, x - 1)
+    label[y, x] = label[j, i]
     for k in range(3):
-        light[y, x, k] = light[from_y, from_x, k]
-    label[y, x] = label[from_y, from_x]
+        light[y, x, k] = light[j, i, k]
 
 
 @inlined
@@ -360,9 +363,9 @@ def shade(target: Target, stage: Stage, first_occluder: int) -> None:
             bleed = FLESH if m in (SKIN, HAND) else OPAQUE
             if strand > HALF:  # light goes through hair
                 bleed, head_lit = WOOL, HALF + HALF * head_lit
-            sheen = SHEEN * strand * (ONE - HALF * look.strands.curl)
-            surface = Surface(albedo, bleed, ambient, gloss, table[m, SHARP] > 0, sheen)
-            rgb = _reflected(lights, surface, normal, head_lit * occluder_lit)
+            shine = gloss, table[m, SHARP] > 0, SHEEN * strand * (ONE - HALF * look.strands.curl)
+            surface, lit = (albedo, bleed, ambient), head_lit * occluder_lit
+            rgb = _reflected(lights, surface, shine, normal, lit)
             for k in range(3):  # behind clear things an earlier pass has left what shows through
                 seen = rgb[k] + glint
                 light[y, x, k] = seen + table[m, CLEAR] * (light[y, x, k] - seen)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifr.faces.raster import Scalar, Triple, ZBuffer
+from ifr.faces.raster import ZBuffer
 
 
 class Mesh(NamedTuple):
@@ -24,7 +24,7 @@ class Maps(NamedTuple):
 
     texture: np.ndarray  # (S, S, 4) float32 albedo and gloss of skin
     region: np.ndarray  # (S, S) uint8 part of bare skin
-    detail: np.ndarray  # (5, S, S) float32 fixed patterns
+    detail: np.ndarray  # (6, S, S) float32 fixed patterns
     curves: np.ndarray  # (3, S) float32: lower ends of hair and hat, upper end of clothing
 
 
@@ -77,17 +77,6 @@ class Stage(NamedTuple):
     head_depth: np.ndarray  # (M, M) float32, of head, hair and hat as the key light sees them
     occluder_depth: np.ndarray  # (M, M) float32
     materials: np.ndarray  # (MATERIALS, 7) float32
-
-
-class Surface(NamedTuple):
-    """What meets the light at one point, inside the kernel."""
-
-    albedo: Triple
-    bleed: Triple  # how far light of each colour bleeds round the terminator
-    ambient: Scalar  # share of the sky seen
-    specular: Scalar
-    sharp: Scalar  # whether highlights are
-    sheen: Scalar  # of strands
 
 
 class Target(NamedTuple):

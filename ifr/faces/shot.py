@@ -7,9 +7,9 @@ import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
+from ifr.faces.appearance import TABLES
 from ifr.faces.head_model import load_head
 from ifr.faces.identity import check_seed
-from ifr.faces.paint import TABLES
 from ifr.faces.shading_data import Lights
 
 # These leave most of the face to be seen.
@@ -55,11 +55,13 @@ class Shot:
     lights: Lights
     camera: Camera
     occluder: str
-    plain: bool
+    plain: bool  # before a grey wall, without a hat
+    session: int  # shots of one session share hair, clothes, camera and what is worn
 
     def stream(self, name: str) -> np.random.Generator:
         """Return the random stream of one attribute."""
-        return _stream(self.identity_seed, self.index, name)
+        number = self.index if name == "noise" else self.session
+        return _stream(self.identity_seed, number, name)
 
 
 def _stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -148,6 +150,7 @@ def draw_shot(
     occluder: str | None = None,
     sharp: bool = False,
     plain: bool = False,
+    session: int | None = None,
 ) -> Shot:
     """Draw shot number ``shot`` of the identity built from a seed, to ``render``.
 
@@ -157,6 +160,7 @@ def draw_shot(
     the picture) and ``occluder`` are names in ``EXPRESSIONS``, ``LIGHTINGS`` and ``OCCLUDERS``;
     None draws the first two freely and means no occluder. ``sharp``: neither blurred nor
     resampled. ``plain``: a grey background, no hat, an exact alignment and a perfect camera.
+    ``session``: shots of one number share hair, clothes, camera and what is worn, before grey.
     """
     seed, index = check_seed(identity_seed, "identity_seed"), check_seed(shot, "shot")
     occluder, lighting = occluder or "none", lighting or "natural"
@@ -171,6 +175,7 @@ def draw_shot(
         if value not in known:
             raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     rngs = partial(_stream, seed, index)
+    kept = rngs if session is None else partial(_stream, seed, check_seed(session, "session"))
     degrees = _draw_pose(rngs("pose"), yaw)
     alignment, eyes = rngs("alignment"), rngs("gaze")
     jitter = np.concatenate([alignment.normal(0, 0.9, 10), alignment.normal(0, 0.02, 1)])
@@ -178,9 +183,10 @@ def draw_shot(
     aside = -np.sin(np.radians(degrees[0])) * (0.5 + eyes.uniform(0, 0.5)) + eyes.normal(0, 0.05)
     down = -0.6 * np.sin(np.radians(degrees[1])) + eyes.normal(0, 0.04)
     gaze = np.float32(np.clip(aside, -0.4, 0.4)), np.float32(np.clip(down, -0.2, 0.15))
-    distance, moved = rngs("distance").uniform(7, 18), _draw_units(rngs("expression"), expression)
+    distance, moved = (kept("distance").uniform(7, 18), _draw_units(rngs("expression"), expression))
     lights = _draw_lights(rngs("light"), rngs("studio"), lighting)
-    camera = _draw_camera(rngs("camera"), plain)
+    camera = _draw_camera(kept("camera"), plain)
     camera = replace(camera, blur=0.0, low_size=0) if sharp else camera
     place = (seed, index, *degrees, distance, jitter * (not plain))
-    return Shot(*place, *moved, gaze, lights, camera, occluder, plain)
+    setting = (plain, index) if session is None else (True, session)
+    return Shot(*place, *moved, gaze, lights, camera, occluder, *setting)

@@ -1,5 +1,7 @@
 """Rendering sets to disk: same bytes however they come about, and nothing half done that loads."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -23,7 +25,8 @@ from ifr.datasets.rendered import (
     renderer_hash,
     set_folder,
 )
-from ifr.faces import LIGHT_OCCLUDERS, OCCLUDERS
+from ifr.datasets.rendered_people import COLUMNS
+from ifr.faces import LIGHT_OCCLUDERS, OCCLUDERS, PARTS, draw_shot
 from ifr.profiles import PROFILES
 
 TINY = SetSpec("tiny", 50_000_000, 4, 3, yaw="wide", natural_share=0.5)
@@ -56,7 +59,32 @@ def test_what_a_set_holds(whole):
     worn = faces.attributes["occluder"] != "none"
     np.testing.assert_array_equal(masks.any(axis=(1, 2)), worn)
     assert 0 < worn.sum() < 12
+    cameras = [draw_shot(50_000_000 + k // 3, k % 3).camera for k in range(12)]
+    sharp = [not (camera.blur or camera.low_size) for camera in cameras]
+    np.testing.assert_array_equal(faces.attributes["sharp"], sharp)
     assert not folder.with_name("tiny.partial").exists()
+
+
+def test_croissant_metadata_tell_every_array(whole):
+    folder = whole[1]
+    about = json.loads((folder / "croissant.json").read_text(encoding="utf-8"))
+    assert about["name"] == f"tiny-{fingerprint(TINY)[:12]}"
+    assert {row["arrays/name"] for row in about["recordSet"][0]["data"]} == set(COLUMNS)
+    for file in about["distribution"]:
+        path = folder / file["contentUrl"]
+        assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert file["contentSize"] == f"{path.stat().st_size} B"
+
+
+def test_croissant_metadata_validate(whole):
+    mlcroissant = pytest.importorskip("mlcroissant", reason="pip install mlcroissant")
+    dataset = mlcroissant.Dataset(jsonld=str(whole[1] / "croissant.json"))
+    issues = dataset.metadata.ctx.issues
+    assert not issues.errors
+    # No date: a set has the same bytes whenever it is made.
+    assert all("datePublished" in warning for warning in issues.warnings)
+    rows = {row["arrays/name"]: row for row in dataset.records("arrays")}
+    assert rows["images"]["arrays/shape"] == "12 × 112 × 112 × 3"
 
 
 def test_two_workers_write_the_same_bytes(whole, tmp_path):
@@ -131,7 +159,6 @@ def test_the_hash_of_the_renderer_follows_what_it_does_and_not_what_is_said_of_i
     code = shot.read_text()
     shot.write_text(f"# A remark.\n\n{code}\n")
     people.write_text(people.read_text().replace('"""Render every', '"""Draw every'))
-    (sources / "faces/contact_sheet.py").write_text("SIZE = 3\n")
     renderer_hash.cache_clear()
     assert renderer_hash(sources) == known
     moved = re.sub(r"\b(\d+\.\d+)\b", lambda m: str(float(m[1]) + 1), code, count=1)
@@ -205,3 +232,4 @@ def test_ar_shots_follow_one_session(smoke_sets):
     np.testing.assert_array_equal(ar.attributes["condition"].reshape(people, 13), [names] * people)
     np.testing.assert_array_equal(ar.attributes["occluder"].reshape(people, 13), [kinds] * people)
     assert np.abs(ar.attributes["yaw"]).max() < 25
+    assert ar.attributes["sharp"].all() and not (ar.attributes["parts"] == PARTS.index("hat")).any()

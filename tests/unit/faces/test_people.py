@@ -15,10 +15,10 @@ from ifr.faces import (
     render,
 )
 from ifr.faces.geometry import TEXELS
-from ifr.faces.hair import sample_outfit
 from ifr.faces.head_model import load_head
-from ifr.faces.scene import build_scene
-from ifr.faces.shade import PUPIL_X, UPPER_LID
+from ifr.faces.occluders import build_occluder
+from ifr.faces.scene import build_scene, sample_outfit
+from ifr.faces.shade import LENS, PUPIL_X, UPPER_LID
 
 STILL = dict(yaw=0.0, expression="neutral", lighting="even", plain=True)
 # The landmarks that belong to each part that can be exchanged.
@@ -64,6 +64,34 @@ def test_few_shots_are_blurred_and_sharp_ones_never():
     assert not any(camera.blur or camera.low_size for camera in sharp)
     pairs = zip(drawn, sharp, strict=True)
     assert all((one.noise, one.jpeg) == (other.noise, other.jpeg) for one, other in pairs)
+
+
+def test_shots_of_a_session_share_hair_clothes_camera_and_what_is_worn(people):
+    for seed, identity in people.items():
+        one, other = (draw_shot(seed, k, session=0, occluder="scarf", sharp=True) for k in (3, 4))
+        worn = [sample_outfit(identity, shot) for shot in (one, other)]
+        np.testing.assert_array_equal(worn[0].curves, worn[1].curves)
+        np.testing.assert_array_equal(worn[0].colours, worn[1].colours)
+        assert not worn[0].hat and one.plain
+        assert (one.camera, one.distance) == (other.camera, other.distance)
+        assert one.stream("scarf").random() == other.stream("scarf").random()
+        # Pose, noise and a detector's error stay the shot's own, as if there were no session.
+        assert one.yaw != other.yaw and (one.jitter != other.jitter).all()
+        assert one.stream("noise").random() != other.stream("noise").random()
+        alone = draw_shot(seed, 3, occluder="scarf", sharp=True)
+        assert (alone.yaw, alone.units, alone.gaze) == (one.yaw, one.units, one.gaze)
+
+
+def test_sunglasses_are_of_ordinary_size_and_cover_the_eyes(people):
+    for seed, identity in people.items():
+        sheets, _ = build_occluder(
+            identity, draw_shot(seed, 0, occluder="sunglasses", **STILL), identity.vertices
+        )
+        lens = next(sheet.vertices for sheet in sheets if sheet.material == LENS)
+        wide, high = (lens.max(0) - lens.min(0))[:2]
+        p = load_head().landmarks(identity.vertices)
+        # Lenses are 48 to 62 mm wide where the outer corners of the eyes lie 92 mm apart.
+        assert 48 < 92 * wide / (p[45, 0] - p[36, 0]) < 62 and 0.55 < high / wide < 0.95
 
 
 def test_lamps_stand_on_the_side_they_are_named_after():

@@ -20,10 +20,10 @@ from ifr.faces import (
     draw_shot,
     render,
 )
-from ifr.faces.camera import exposure_gain
 from ifr.faces.geometry import rotation
 from ifr.faces.head_model import load_head
-from ifr.faces.raster import blend, compiled, rasterise, vertex_normals, z_buffer
+from ifr.faces.raster import compiled, rasterise, vertex_normals, z_buffer
+from ifr.faces.render import exposure_gain
 from ifr.faces.shot import Camera
 from ifr.landmarks import ARCFACE_TEMPLATE, five_points
 
@@ -81,6 +81,11 @@ def test_an_occluder_covers_what_it_should(people, occluder):
         assert (picture.parts[picture.occluder_mask] == PARTS.index("occluder")).mean() > 0.4
         if occluder in hidden:
             assert picture.visible[hidden[occluder]].mean() < 0.2
+        if occluder == "scarf":  # as people wear it: under the nose
+            assert (
+                picture.visible[27:31].all()
+                and not picture.occluder_mask[: int(picture.landmarks[30, 1])].any()
+            )
         if occluder in ("mask", "scarf"):
             # Cloth is taut: no skin shows through in the middle of it.
             x, y = picture.landmarks[57].astype(int)
@@ -229,11 +234,7 @@ def test_rasteriser_against_a_plain_loop():
                 assert buffer.face[i, j] == best
 
 
-def test_blend_and_normals_on_small_meshes():
-    basis = np.array([[[1, 2, 3]], [[10, 0, 0]]], np.int16)
-    out = np.ones((1, 3), np.float32)
-    blend(out, basis, np.array([0.5, 0.1], np.float32), np.array([2, 0], np.float32))
-    np.testing.assert_allclose(out, [[2, 3, 4]])
+def test_normals_on_small_meshes():
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     normals = vertex_normals(square, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
     np.testing.assert_allclose(normals, np.tile([0, 0, 1.0], (4, 1)), atol=1e-6)
@@ -258,6 +259,7 @@ def test_the_packaged_head_is_whole():
         (lambda: build_identity(1.5), TypeError, "seed must be an integer"),
         (lambda: draw_shot(1, -2), UserError, "shot must be >= 0"),
         (lambda: draw_shot(-1, 0), UserError, "identity_seed must be >= 0"),
+        (lambda: draw_shot(1, 0, session=-1), UserError, "session must be >= 0"),
         (lambda: draw_shot(1, 0, occluder="veil"), UserError, "sunglasses, eyeglasses"),
         (lambda: draw_shot(1, 0, yaw="sideways"), UserError, "mixed, frontal, wide"),
         (lambda: draw_shot(1, 0, yaw=80.0), UserError, "-60..60"),
