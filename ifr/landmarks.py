@@ -52,8 +52,7 @@ def check_landmarks(
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
     if array.ndim < 2 or array.shape[-2:] != (NUM_LANDMARKS, 2):
-        wanted = "(..., 68, 2), the iBUG points as x, y (convert other schemes first)"
-        raise UserError(f"{name} must have shape {wanted}; got {array.shape}")
+        raise UserError(f"{name} must be iBUG's points as x, y, (..., 68, 2); got {array.shape}")
     array = array.astype(np.float64, copy=False)
     bad = ~np.isfinite(array).all(axis=(-2, -1))
     if bad.any():
@@ -63,9 +62,9 @@ def check_landmarks(
         centre = array.mean(axis=-2)
         outside = ((centre < 0) | (centre > size)).any(axis=-1)
         if outside.any():
-            where = f"the {size:g}-pixel image (first at x, y = {centre[outside][0].round(1)})"
-            fault = f"{name} of {outside.sum()} faces centre outside {where}"
-            raise UserError(f"{fault}; give landmarks in the frame of the image itself")
+            first = f"first at x, y = {centre[outside][0].round(1)}"
+            fault = f"{name} of {outside.sum()} faces centre outside {size:g} pixels"
+            raise UserError(f"{fault}, {first}: give them in the frame of the image")
     return array
 
 
@@ -103,10 +102,7 @@ def apply_similarity(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def alignment(landmarks: np.ndarray, method: str = "five") -> np.ndarray:
-    """Return the (2, 3) similarity from an image with landmarks (68, 2) to the aligned frame.
-
-    By ``"five"`` points to the ArcFace template, as the paper, or ``"all"`` to the mean face.
-    """
+    """Return the (2, 3) similarity to the frame by "five" points, as the paper, or by "all"."""
     if method == "five":
         return similarity(five_points(landmarks), ARCFACE_TEMPLATE)
     if method == "all":

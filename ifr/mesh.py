@@ -105,13 +105,10 @@ class FaceMesh:
             raise ValueError(f"points must have shape (..., P, 2), got {points.shape}")
         batch = np.broadcast_shapes(points.shape[:-2], landmarks.shape[:-2])
         shape = (*batch, points.shape[-2])
-        # One row of points for each face; one face for all the points makes one long row.
-        rows = 1 if landmarks.size == 2 * NUM_LANDMARKS else math.prod(batch)
-        columns = math.prod(shape) if rows == 1 else shape[-1]
+        rows, columns = math.prod(batch), shape[-1]  # a row of points for each face
         points = np.broadcast_to(points, (*shape, 2)).reshape(rows, columns, 2)
-        if rows > 1:
-            landmarks = np.broadcast_to(landmarks, (*batch, NUM_LANDMARKS, 2))
-        landmarks = landmarks.reshape(-1, NUM_LANDMARKS, 2)
+        whole = (*batch, NUM_LANDMARKS, 2)
+        landmarks = np.broadcast_to(landmarks, whole).reshape(rows, NUM_LANDMARKS, 2)
         low, high = self.border[0], self.border[4]
         inside = ((points >= low) & (points <= high)).all(axis=-1)  # NaN compares false
         points = np.where(inside[..., None], points, low)

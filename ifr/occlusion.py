@@ -121,7 +121,11 @@ def warp_vertices(
     """
     mesh = FaceMesh.frontal(CROP_SIZE) if mesh is None else mesh
     size = mesh.size if size is None else size
-    faces = _check_faces(landmarks, size) if check else torch.as_tensor(landmarks)
+    faces = torch.as_tensor(landmarks)
+    if not isinstance(landmarks, Tensor) or not faces.is_floating_point():
+        faces = faces.to(torch.float64)
+    if check and (check_landmarks(faces.detach().cpu().numpy(), size=size).ndim != 3):
+        raise UserError(f"landmarks must be (N, {NUM_LANDMARKS}, 2), got {tuple(faces.shape)}")
     boxes = np.asarray(rectangle, np.float64)
     if boxes.shape not in ((4,), (len(faces), 4)):
         raise UserError(f"rectangle must be (4,) or one per face ({len(faces)}); got {boxes.shape}")
@@ -203,17 +207,5 @@ def draw_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 def _locate(mesh: FaceMesh, boxes: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, np.ndarray]:
     vertices = corners(np.reshape(boxes, (-1, 4)))  # none of no faces
     if (vertices < 0).any() or (vertices > mesh.size).any():
-        frame = f"{mesh.size:g}-pixel frontal frame"
-        raise UserError(f"rectangle {boxes} (x, y, width, height) leaves the {frame}")
+        raise UserError(f"rectangle {boxes} leaves the {mesh.size:g}-pixel frontal frame")
     return mesh.locate(vertices, mesh.landmarks)
-
-
-def _check_faces(landmarks: Tensor | np.ndarray, size: float) -> Tensor:
-    """Check (N, 68, 2) landmarks and return them as a floating tensor on their own device."""
-    plain = landmarks.detach().cpu() if isinstance(landmarks, Tensor) else landmarks
-    if np.ndim(plain) != 3:
-        raise UserError(f"landmarks must be (N, {NUM_LANDMARKS}, 2), got {np.shape(plain)}")
-    checked = check_landmarks(plain, size=size)
-    if isinstance(landmarks, Tensor) and landmarks.is_floating_point():
-        return landmarks
-    return torch.as_tensor(checked, device=getattr(landmarks, "device", "cpu"))

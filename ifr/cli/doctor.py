@@ -1,9 +1,7 @@
 """What this machine has and what is in place: the facts to look at before a run or a bug report."""
 
-import os.path
 import platform
 import shutil
-from glob import glob
 from importlib import metadata
 
 import psutil
@@ -25,30 +23,23 @@ GIB = 2**30
 def report() -> list[tuple[str, str]]:
     """Return (what, state) lines on the machine, the packages, the data sets and the runs."""
     home = paths.home()  # may not be there yet: it is made on first use
-    disk = shutil.disk_usage(
-        next(folder for folder in (home, *home.parents) if os.path.exists(folder))
-    )
+    disk = shutil.disk_usage(next(one for one in (home, *home.parents) if one.exists()))
     memory = psutil.virtual_memory()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
-    lines = [
-        ("ifr", __version__),
-        ("Python", platform.python_version()),
-        ("system", f"{platform.system()} {platform.machine()}"),
-        ("cores", str(usable_cores())),
-        ("bf16 arithmetic", "yes" if computes_in_bfloat16() else "no, fp32 is used"),
-        ("GPU", gpu),
-        ("memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"),
-        ("disk", f"{disk.free / GIB:.1f} GiB free at {home}"),
-        ("notebooks", str(paths.notebooks())),
-    ]
+    bf16 = "yes" if computes_in_bfloat16() else "no, fp32 is used"
+    free = f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f} GiB"
+    lines = [("ifr", __version__), ("Python", platform.python_version())]
+    lines += [("system", f"{platform.system()} {platform.machine()}")]
+    lines += [("cores", str(usable_cores())), ("bf16 arithmetic", bf16), ("GPU", gpu)]
+    lines += [("memory", free), ("disk", f"{disk.free / GIB:.1f} GiB free at {home}")]
+    lines += [("notebooks", str(paths.notebooks()))]
     lines += [(f"package {name}", _version(name)) for name in required_packages()]
     lines.append(("photographs", _photographs_state()))
-    for profile in PROFILES.values():
+    for name, profile in PROFILES.items():
         specs = plan_sets(profile.faces) if profile.faces else []
-        lines += [(f"data {profile.name}", _set_state(spec)) for spec in specs]
-        runs = glob("seed-*/manifest.json", root_dir=paths.results(profile.name))
-        done = ", ".join(sorted(os.path.dirname(run) for run in runs))
-        lines.append((f"run {profile.name}", f"finished: {done}" if done else "not run yet"))
+        lines += [(f"data {name}", _set_state(spec)) for spec in specs]
+        done = sorted(run.parent.name for run in paths.results(name).glob("seed-*/manifest.json"))
+        lines.append((f"run {name}", f"finished: {', '.join(done)}" if done else "not run yet"))
     return lines
 
 

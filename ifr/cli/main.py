@@ -1,6 +1,7 @@
 """The ``ifr`` command."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,10 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from ifr.cli import course as cli_course
-from ifr.cli import data as cli_data
-from ifr.cli import explain as cli_explain
-from ifr.cli.checkout import ARGUMENTS, PASS_ON, run_script
+from ifr.cli import photographs
 from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
 
@@ -24,13 +22,15 @@ PROFILE = Annotated[str, Option(help=SIZES)]
 TRAINED_ON = Annotated[
     Path | None, Option("--data", help="A prepared set to train on, not the profile's faces.")
 ]
-SEED = Annotated[int, Option(min=0, help="Seed of every random draw.")]
+SEED = Annotated[int, Option(min=0, help="Seed of training.")]
+SEEDS = "Seeds of training, with commas between them."
 LIMIT = Annotated[float | None, Option(min=0.0, help=STOP)]
 NUMBERS = Annotated[list[str] | None, Argument(help="Such as 07 08; default: the profile's.")]
 VARIANT = Annotated[str, Argument(help="Which network.")]
 WEIGHTS = Annotated[str, Option(help=KEPT)]
 FORCE = Annotated[bool, Option(help="Execute current notebooks again.")]
 EVERY = Annotated[bool, Option("--all", help="Show what agrees, too.")]
+PASSED_ON = Annotated[list[str] | None, Argument(help="Passed on, such as -- --help.")]
 TRY_AGAIN = 75  # exit status at the end of --max-minutes: the same command goes on
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,10 +38,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Towards Interpretable Face Recognition (ICCV 2019), run, read and checked.",
 )
-app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_course.app, name="course")
-app.command()(cli_data.protocol)
-app.command()(cli_explain.explain)
+app.add_typer(photographs.app, name="data")
+app.command()(photographs.protocol)
+app.command()(photographs.explain)
+course = typer.Typer(no_args_is_help=True, help="Exercises that grade themselves, with nbgrader.")
+app.add_typer(course, name="course")
+
+
+def add_script(to: typer.Typer, name: str, script: str, words: str) -> None:
+    """Add a command that runs ``scripts/SCRIPT.py`` of a checkout and ends with its exit status."""
+
+    @to.command(name, help=words, context_settings=dict(ignore_unknown_options=True))
+    def run(arguments: PASSED_ON = None) -> None:
+        file = paths.SOURCE / "scripts" / f"{script}.py"
+        if not file.is_file():
+            raise UserError(f"{file} is not there: this command works in a checkout of the project")
+        command = [sys.executable, str(file), *(arguments or ())]
+        if status := subprocess.run(command, check=False).returncode:
+            raise typer.Exit(status)
+
+
+MEASURES = "Measure this machine: faces, alignment, the mesh, training, the explorer, and others."
+BUILDS = "Make the students' release and the instructor's copy: numbers, --to FOLDER."
+CHECKS = "Grade the reference, untouched and wrong solutions; takes numbers and --nbgrader."
+GRADES = "Grade what students handed in: FOLDER, --to FOLDER. Writes grades and feedback."
+add_script(app, "benchmark", "benchmark", MEASURES)
+add_script(course, "build", "course", BUILDS)
+add_script(course, "check", "check_course", CHECKS)
+add_script(course, "grade", "grade_course", GRADES)
 
 
 @app.command()
@@ -81,12 +105,6 @@ def write_sheet(path: Path, identities: int, shots: int = 8) -> None:
     print(f"wrote {path}")
 
 
-@app.command(context_settings=PASS_ON)
-def benchmark(arguments: ARGUMENTS = None) -> None:
-    """Measure this machine: faces, alignment, the mesh, training, the explorer, and others."""
-    run_script("benchmark", arguments or ())
-
-
 @app.command()
 def train(
     variants: Annotated[list[str] | None, Argument(help="Default: all of the profile.")] = None,
@@ -113,11 +131,17 @@ def train(
             print(f"{variant.name} is in {trained.folder}, which ifr protocol takes")
 
 
+def _seeds(text: str) -> list[int]:
+    if not all(seed.isdecimal() for seed in text.split(",")):
+        raise UserError(f"--seeds must be integers >= 0 with commas between them, got {text!r}")
+    return [int(seed) for seed in dict.fromkeys(text.split(","))]
+
+
 @app.command()
 def sweep(
     axes: Annotated[list[str], Argument(help=AXES)],
     variant: Annotated[str, Option(help="Whose settings are changed.")] = "full",
-    seeds: Annotated[str, Option(help="With commas between them.")] = "0,1,2",
+    seeds: Annotated[str, Option(help=SEEDS)] = "0,1,2",
     profile: PROFILE = "classroom",
     name: Annotated[str, Option(help="Folder below results/PROFILE/.")] = "sweep",
     max_minutes: LIMIT = None,
@@ -125,10 +149,8 @@ def sweep(
     """Train every combination of loss weights, forms and t with several seeds: one table."""
     from ifr.experiment import sweep as sweeps
 
-    if not all(seed.isdecimal() for seed in seeds.split(",")):
-        raise UserError(f"--seeds must be integers >= 0 with commas between them, got {seeds!r}")
     how: dict[str, Any] = dict(profile=profile, variant=variant, max_minutes=max_minutes)
-    how["seeds"] = [int(seed) for seed in dict.fromkeys(seeds.split(","))]
+    how["seeds"] = _seeds(seeds)
     print(sweeps.in_words(sweeps.sweep(sweeps.parse_axes(axes), name=name, **how)))
 
 
@@ -174,29 +196,29 @@ def figures(
 
 @app.command()
 def reproduce(
-    profile: PROFILE = "classroom", seed: SEED = 0, force: FORCE = False, max_minutes: LIMIT = None
+    profile: PROFILE = "classroom",
+    seeds: Annotated[str, Option("--seeds", "--seed", help=SEEDS)] = "0",
+    force: FORCE = False,
+    max_minutes: LIMIT = None,
 ) -> None:
     """Render or align the faces, train every variant, execute every notebook of the profile."""
     from ifr.experiment.batch import reproduce as run_all
 
-    run_all(profile, seed=seed, force=force, max_minutes=max_minutes)
+    run_all(profile, seeds=_seeds(seeds), force=force, max_minutes=max_minutes)
 
 
 @app.command()
 def verify(profile: PROFILE = "classroom", seed: SEED = 0, every: EVERY = False) -> None:
     """Compare a run with the committed reference: verdicts, evidence, tables, figures."""
-    from ifr.experiment.verify import AGREES, DIFFERS, SHOWN
+    from ifr.experiment.verify import DIFFERS, conclusion
     from ifr.experiment.verify import verify as compare
 
     rows = compare(paths.results(profile, seed), paths.reference(profile))
     for row in rows:
         if every or row.outcome == DIFFERS:
             print(f"{row.outcome}: {row.what}: {row.note}")
-    count = {word: sum(row.outcome == word for row in rows) for word in (AGREES, DIFFERS, SHOWN)}
-    agree = f"{count[AGREES]} of {len(rows) - count[SHOWN]} comparisons agree with the reference"
-    rest = f"{count[SHOWN]} columns and quantities without a known unit are {SHOWN}"
-    print(f"{agree}; {rest} (--all lists them)")
-    if count[DIFFERS]:
+    print(conclusion(rows))
+    if any(row.outcome == DIFFERS for row in rows):
         raise typer.Exit(1)
 
 

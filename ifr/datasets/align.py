@@ -4,14 +4,14 @@ import json
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.readers.images import ImageSource, LazyImages, UnreadableImage, is_turned
+from ifr.datasets.readers.images import UnreadableImage, is_turned
 from ifr.landmarks import (
     FACE_SIZE,
     NUM_LANDMARKS,
@@ -51,10 +51,7 @@ class Detector:
         self.predict = dlib.shape_predictor(str(weights))
 
     def find(self, image: np.ndarray, box: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the landmarks of one face, (68, 2) float32 pixels, or None when there is none.
-
-        The search is kept to the surroundings of the box, x, y, width, height, where it is known.
-        """
+        """Return the (68, 2) landmarks of one face, in and around its box if known, or None."""
         corner = np.zeros(2, int)
         if box is not None and np.isfinite(box).all():
             place, size = np.split(np.asarray(box, np.float64), 2)
@@ -73,10 +70,7 @@ class Detector:
 
 
 def warp_face(image: np.ndarray, matrix: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
-    """Return the aligned face, (size, size, 3) uint8; what lies outside of the image is black.
-
-    The matrix, (2, 3), is the similarity from the image to the face, in continuous pixels.
-    """
+    """Return the face by the (2, 3) similarity to it, (size, size, 3); black beyond the image."""
     linear, shift = np.array(matrix[:, :2], np.float64), np.array(matrix[:, 2], np.float64)
     scale = np.sqrt(abs(np.linalg.det(linear)))
     if scale < 0.5:  # bilinear interpolation alone would skip pixels
@@ -94,11 +88,7 @@ class Unusable(Exception):
 
 
 def align(faces: FaceSet, detect: bool, method: str) -> dict[str, np.ndarray]:
-    """Return the aligned faces and their landmarks, without those that cannot be had.
-
-    Landmarks, ``five_points`` and ``box`` of the faces as given are in pixels of the images; NaN
-    where not known. ``missed`` holds those left out as JSON: a list of index, reason and detail.
-    """
+    """Return the aligned faces and landmarks; ``missed`` is JSON of index, reason and detail."""
     images, landmarks, missed = [], [], []
     for row in range(len(faces)):
         try:
@@ -108,7 +98,7 @@ def align(faces: FaceSet, detect: bool, method: str) -> dict[str, np.ndarray]:
         except UnreadableImage as error:
             missed.append((row, "unreadable", str(error)))
         except Unusable as error:
-            missed.append((row, str(error), source_of(faces).name(row)))
+            missed.append((row, str(error), faces.images.name(row)))
     pixels = np.array(images, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE, 3)
     aligned = {"images": pixels, "missed": np.array(json.dumps(missed))}
     if faces.landmarks is not None or detect:
@@ -133,7 +123,7 @@ def align_one(
     if points is None and "five_points" not in known:
         return image, None  # aligned already, and no landmarks asked for
     five = known["five_points"][row] if points is None else five_points(points)
-    matrix = _fit(faces, row, five, image.shape)
+    matrix = _fit(faces.images, row, five, image.shape)
     if method == "none":
         return image, points
     if points is None:
@@ -142,7 +132,7 @@ def align_one(
     return warp_face(image, matrix), apply_similarity(matrix, points)
 
 
-def _fit(faces: FaceSet, row: int, five: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _fit(images: Any, row: int, five: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the matrix to the aligned frame; Unusable if five points show no face in the image."""
     known = five[np.isfinite(five).all(axis=1)]
     if len(known) < 2:
@@ -153,7 +143,7 @@ def _fit(faces: FaceSet, row: int, five: np.ndarray, shape: tuple[int, ...]) -> 
     if distance > MISFIT:
         raise Unusable("landmarks that do not fit a face")
     # A face may lie on its side; where the file asks for a turn, its points have missed that.
-    if abs(roll) > ROLL and is_turned(source_of(faces).read(row)):
+    if abs(roll) > ROLL and is_turned(images.read(row)):
         raise Unusable("landmarks of the image before its EXIF turn")
     if abs(roll) > UPSIDE_DOWN:
         raise Unusable("landmarks with the eyes below the mouth")
@@ -163,11 +153,6 @@ def _fit(faces: FaceSet, row: int, five: np.ndarray, shape: tuple[int, ...]) -> 
     if shown < SHOWN:
         raise Unusable("landmarks outside the image")
     return matrix
-
-
-def source_of(faces: FaceSet) -> ImageSource:
-    """Return where the encoded images of photographs come from."""
-    return cast(LazyImages, faces.images).source
 
 
 _detector = cache(Detector)  # one for each process

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class FaceSet:
     """Aligned faces with what is known of each; slicing gives a smaller set of the same form."""
 
     name: str
-    images: np.ndarray  # (N, 112, 112, 3) uint8 RGB, usually memory-mapped
+    images: Any  # (N, 112, 112, 3) uint8 RGB: memory-mapped, or an ImageSource
     identity: np.ndarray  # (N,) int64, 0 to the number of identities less one
     landmarks: np.ndarray | None  # (N, 68, 2) float32 pixels of the 112-pixel frame
     attributes: dict[str, np.ndarray] = field(default_factory=dict)  # (N, ...) by name, as yaw
@@ -61,15 +62,24 @@ def write_record(folder: Path, name: str, fingerprint: str) -> None:
 
 def load_set(folder: Path) -> FaceSet:
     """Open a set; images stay on disk until they are read."""
-    folder = Path(folder)
-    remedy = f"delete {folder} and make it again"
-    record, arrays = _read_record(folder, remedy), {}
+    folder, arrays, record = Path(folder), dict[str, np.ndarray](), None
+    path, remedy = folder / "set.json", f"delete {folder} and make it again"
+    if not path.exists():
+        makers = "ifr faces renders procedural faces, ifr data prepare aligns photographs"
+        raise UserError(f"no data set at {folder}: {makers}")
+    with suppress(ValueError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict) or "format" not in record:
+        raise UserError(f"{path} is not the record of a data set; {remedy}")
+    if (version := record["format"]) != FORMAT:
+        raise UserError(f"{folder}: format {version}, this version reads {FORMAT}; {remedy}")
+    if missing := {"name", "fingerprint", "bytes"} - record.keys():
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
     for file, size in record["bytes"].items():
         path = folder / file
         there = path.stat().st_size if path.exists() else 0
         if there != size:
-            fault = f"{path} has {there} bytes, expected {size}: it was deleted, cut or changed"
-            raise UserError(f"{fault}; {remedy}")
+            raise UserError(f"{path} has {there} bytes, expected {size}; {remedy}")
         if size <= SMALL and file_hash(path) != record.get("sha256", {}).get(file, file_hash(path)):
             raise UserError(f"{path} was changed since the set was made; {remedy}")
         # Images and part maps are large: they are paged in from disk as they are read.
@@ -77,21 +87,3 @@ def load_set(folder: Path) -> FaceSet:
     images, identity = arrays.pop("images"), arrays.pop("identity")
     landmarks = arrays.pop("landmarks", None)
     return FaceSet(record["name"], images, identity, landmarks, arrays, record["fingerprint"])
-
-
-def _read_record(folder: Path, remedy: str) -> dict[str, Any]:
-    """Read ``set.json``, or say what is wrong with it."""
-    path = folder / "set.json"
-    if not path.exists():
-        makers = "ifr faces renders procedural faces, ifr data prepare aligns photographs"
-        raise UserError(f"no data set at {folder}: {makers}")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        version = record["format"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not the record of a data set; {remedy}") from None
-    if version != FORMAT:
-        raise UserError(f"{folder}: format {version}, this version reads {FORMAT}; {remedy}")
-    if missing := {"name", "fingerprint", "bytes"} - record.keys():
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
-    return record

@@ -1,7 +1,6 @@
 """What a reader returns: faces, counts, what is missing, and the pairs or templates compared."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
 
+ABSENT = -1  # the row of a face that a protocol lists and that is not there
 KEYS = ("file", "subject")  # attributes that tell which face of a data set a prepared one is
 
 
@@ -20,23 +20,6 @@ class Issue:
     kind: str  # a few words that group issues: "stray file", "missing image"
     where: str  # the file, line or template
     impact: str  # what is lost by it: "its 3 images cannot be in any pair"
-
-
-@dataclass(frozen=True)
-class DatasetIndex:
-    """A data set as it lies on disk, before alignment.
-
-    Attributes: ``file``, the path below the root; ``subject``, which ``identity`` numbers; of some
-    readers, in pixels, ``five_points`` (N, 5, 2) and ``box`` (N, 4): x, y, width, height; or NaN.
-    """
-
-    faces: FaceSet
-    counts: dict[str, int]  # of images, identities and what else published_sets.csv has
-    issues: tuple[Issue, ...] = ()
-    protocol: Any = None  # what the format says of pairs, folds or templates
-
-
-ABSENT = -1  # the row of a face that a protocol lists and that is not there
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +61,43 @@ class Templates:
         return Templates(ids, subjects, *members), index
 
 
-def prepared_rows(index: DatasetIndex, faces: FaceSet) -> np.ndarray:
-    """Return the row in a prepared set of each face of an index, (N,) int64, or ABSENT, by names.
+@dataclass(frozen=True, eq=False)
+class TemplateTest:
+    """Templates compared, and probes searched in galleries: IJB-C's test, or a split of IJB-A's."""
 
-    Not by the order they were read in, which changes when images come or go after preparing.
+    verify: Templates
+    pairs: np.ndarray  # (P, 2) int32 indices of ``verify``
+    same: np.ndarray  # (P,) bool, whether the two subjects are one
+    searches: tuple[tuple[Templates, Templates], ...]  # probes, and the gallery they are sought in
+    split: int = 0  # from 1 on; 0 of a test without splits
+    unknown: int = 0  # comparisons of templates that no table names
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of all images that are compared."""
+        searched = (templates.rows for search in self.searches for templates in search)
+        return np.unique(np.concatenate([self.verify.rows, *searched]))
+
+
+Protocol = PairList | TemplateTest | tuple[TemplateTest, ...]
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """A data set as it lies on disk, before alignment.
+
+    Attributes: ``file``, the path below the root; ``subject``, which ``identity`` numbers; of some
+    readers, in pixels, ``five_points`` (N, 5, 2) and ``box`` (N, 4): x, y, width, height; or NaN.
     """
+
+    faces: FaceSet
+    counts: dict[str, int]  # of images, identities and what else published_sets.csv has
+    issues: tuple[Issue, ...] = ()
+    protocol: Protocol | None = None  # what the format says of pairs, folds or templates
+
+
+def prepared_rows(index: DatasetIndex, faces: FaceSet) -> np.ndarray:
+    """Return each face's row in a prepared set, or ABSENT, by names: their order may change."""
     if missing := [key for key in KEYS if key not in faces.attributes]:
         lacking = f"set {faces.name!r} has no attribute {missing[0]!r}"
         raise UserError(f"{lacking}: a protocol takes what ifr data prepare makes of its data set")
@@ -98,24 +113,12 @@ def prepared_rows(index: DatasetIndex, faces: FaceSet) -> np.ndarray:
 
 
 def on_rows(protocol: Any, new_row: np.ndarray) -> Any:
-    """Return a protocol with the new row, (N,), of each of its N faces; ABSENT for one gone."""
-    moved = np.append(new_row, ABSENT)  # ABSENT points at the last
-    if isinstance(protocol, PairList):
-        return replace(protocol, pairs=moved[protocol.pairs])
-    if isinstance(protocol, Templates):
-        return replace(protocol, rows=moved[protocol.rows])
+    """Return a protocol, or templates, with the new row, (N,), of its N faces; ABSENT for gone."""
     if isinstance(protocol, tuple):
         return tuple(on_rows(part, new_row) for part in protocol)
-    if not is_dataclass(protocol) or isinstance(protocol, type):
-        return protocol
-    parts = {name: on_rows(part, new_row) for name, part in vars(protocol).items()}
-    return replace(protocol, **parts)
-
-
-def template_lists(protocol: Any) -> Iterator[Templates]:
-    """Yield all templates of a protocol, part by part."""
-    if isinstance(protocol, Templates):
-        yield protocol
-    elif isinstance(protocol, tuple) or is_dataclass(protocol):
-        for part in protocol if isinstance(protocol, tuple) else vars(protocol).values():
-            yield from template_lists(part)
+    if isinstance(protocol, TemplateTest):
+        verify, searches = on_rows((protocol.verify, protocol.searches), new_row)
+        return replace(protocol, verify=verify, searches=searches)
+    moved = np.append(new_row, ABSENT)  # ABSENT points at the last
+    name = "pairs" if isinstance(protocol, PairList) else "rows"
+    return replace(protocol, **{name: moved[getattr(protocol, name)]})

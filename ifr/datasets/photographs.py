@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict, replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from ifr.landmarks import FACE_SIZE, NUM_LANDMARKS
 from ifr.profiles import PhotographsPlan
 
 LANDMARKS = "_landmarks68.npz"  # beside a folder of images, after its name
-Person = tuple[str, str, np.ndarray]  # source, subject and rows
 
 
 def ensure_photographs(
@@ -27,18 +25,17 @@ def ensure_photographs(
 ) -> dict[str, FaceSet]:
     """Return the sets of a run on photographs, aligned and cached in ``folder`` on first use.
 
-    ``train`` is of people whose name LFW's pairs do not have, ``closed`` further images of them,
-    ``lfw`` the images of the pairs. Whether two data sets show one person cannot be known.
+    ``train`` is of people that LFW's pairs do not name, ``closed`` further images of them, ``lfw``
+    the images of the pairs. Whether two data sets show one person cannot be known.
     """
     lfw_folder, training = find_folders(root)
-    pairs = read_pairs(root / "pairs.txt")
-    tested = {name for pair in pairs for name in pair.people}
     indices = {name: read_folder(root / name, name=name) for name in training}
     indices[lfw_folder] = read_lfw(root)
     sources = {
         name: _aligned(index, root / name, folder, progress) for name, index in indices.items()
     }
-    lfw = sources[lfw_folder]
+    shown = read_pairs(root / "pairs.txt")[["first", "second"]].to_numpy().ravel()
+    tested = {file.partition("/")[0] for file in shown}
     people = [
         (name, subject, rows)
         for name, faces in sources.items()
@@ -52,24 +49,30 @@ def ensure_photographs(
         remedy = f"add a folder NAME/identity/image.jpg with NAME{LANDMARKS} beside it"
         raise UserError(f"{root} holds {few}, and not in LFW's pairs); {remedy}")
     every = slice(plan.held_out - 1, None, plan.held_out)  # so many images are held out
-    sets: dict[str, list[Person]] = dict(
-        train=[(source, subject, np.delete(rows, every)) for source, subject, rows in people],
-        closed=[(source, subject, rows[every]) for source, subject, rows in people],
-    )
-    prints = [asdict(plan), [sources[source].fingerprint for source in sorted(sources)]]
-    keys = {name: value_hash([name, *prints])[:16] for name in sets}
-    joined = {name: _joined(name, keys[name], sources, chosen) for name, chosen in sets.items()}
+    prints, sets = [asdict(plan), [sources[source].fingerprint for source in sorted(sources)]], {}
+    for name in ("train", "closed"):
+        chosen = [
+            rows[every] if name == "closed" else np.delete(rows, every) for *_, rows in people
+        ]
+        parts = [sources[one][rows] for (one, *_), rows in zip(people, chosen, strict=True)]
+        sizes = [len(part) for part in parts]
+        images = np.concatenate([np.asarray(part.images) for part in parts])
+        landmarks = np.concatenate([np.asarray(part.landmarks) for part in parts])
+        subjects = np.repeat([f"{source}/{subject}" for source, subject, _ in people], sizes)
+        identity, key = np.repeat(np.arange(len(people)), sizes), value_hash([name, *prints])[:16]
+        sets[name] = FaceSet(name, images, identity, landmarks, {"subject": subjects}, key)
     # LFW's are the images that its pairs need, with their people numbered from 0 on.
-    shown = lfw[np.unique(lfw_test_pairs(lfw, root, plan.pairs).pairs)]
-    identity = np.unique(shown.identity, return_inverse=True)[1].astype(np.int64)
-    return joined | {"lfw": replace(shown, name="lfw", identity=identity)}
+    lfw = sources[lfw_folder]
+    compared = lfw[np.unique(lfw_test_pairs(lfw, root, plan.pairs).pairs)]
+    identity = np.unique(compared.identity, return_inverse=True)[1].astype(np.int64)
+    return sets | {"lfw": replace(compared, name="lfw", identity=identity)}
 
 
 def find_folders(root: Path) -> tuple[str, list[str]]:
     """Return the name of LFW's image folder and those of the training folders with landmarks."""
     if not root.is_dir():
-        wanted = "one with LFW and training photographs (data/README.md says how it is laid out)"
-        raise UserError(f"{root} is not a folder; set IFR_REAL_FACES to {wanted}")
+        remedy = "set IFR_REAL_FACES to a folder of photographs laid out as data/README.md says"
+        raise UserError(f"{root} is not a folder; {remedy}")
     lfw = next((name for name in FOLDERS if (root / name).is_dir()), None)
     if lfw is None or not (root / "pairs.txt").is_file():
         raise UserError(f"{root} lacks LFW: expected a folder {' or '.join(FOLDERS)} and pairs.txt")
@@ -81,9 +84,8 @@ def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairLi
     """Return the pairs of ``root/pairs.txt`` that a set has, or a count, alike of fold and kind."""
     listed = read_pairs(root / "pairs.txt")
     if count is not None:
-        share, kinds = count / len(listed), groupby(listed, lambda pair: (pair.fold, pair.same))
-        some = [list(pairs) for _, pairs in kinds]
-        listed = [pair for kind in some for pair in kind[: max(1, round(share * len(kind)))]]
+        kinds = listed.groupby(["fold", "same"])
+        listed = kinds.head(max(1, round(count / kinds.ngroups)))
     pairs = pair_list(lfw, listed)[0]
     return PairList(*(array[pairs.formed] for array in (pairs.pairs, pairs.same, pairs.folds)))
 
@@ -91,9 +93,10 @@ def lfw_test_pairs(lfw: FaceSet, root: Path, count: int | None = None) -> PairLi
 def _aligned(index: DatasetIndex, images: Path, folder: Path, progress: bool) -> FaceSet:
     file = images.with_name(f"{images.name}{LANDMARKS}")
     if not file.is_file():
-        lacking = f"{file} is missing: the run needs 68 landmarks of each image"
-        remedy = "ifr data prepare --detect finds them, data/README.md says how to lay out the file"
-        raise UserError(f"{lacking}; {remedy}")
+        remedy = (
+            "the run needs 68 landmarks of each image; data/README.md says how they are laid out"
+        )
+        raise UserError(f"{file} is missing: {remedy}")
     method = "none" if index.faces.images.shape[1:3] == (FACE_SIZE, FACE_SIZE) else "five"
     given, name = read_landmarks(file, index.faces), f"photographs-{images.name}"
     if given.points.shape[1] != NUM_LANDMARKS:
@@ -102,14 +105,3 @@ def _aligned(index: DatasetIndex, images: Path, folder: Path, progress: bool) ->
     for doubt in done.doubts:
         print(f"{images}: {doubt}", file=sys.stderr)
     return load_set(done.folder)
-
-
-def _joined(name: str, key: str, sources: dict[str, FaceSet], people: list[Person]) -> FaceSet:
-    """Put images of people into one set in memory."""
-    parts = [sources[source][rows] for source, _, rows in people]
-    sizes = [len(part) for part in parts]
-    images = np.concatenate([np.asarray(part.images) for part in parts])
-    landmarks = np.concatenate([np.asarray(part.landmarks) for part in parts])
-    subjects = np.repeat([f"{source}/{subject}" for source, subject, _ in people], sizes)
-    identity = np.repeat(np.arange(len(people)), sizes)
-    return FaceSet(name, images, identity, landmarks, {"subject": subjects}, key)

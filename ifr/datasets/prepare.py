@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.common.files import code_hash, write_array, written_whole
+from ifr.common.files import code_hash, file_hash, value_hash, write_array, write_text
 from ifr.common.paths import ASSETS, PACKAGE
-from ifr.datasets.align import METHODS, ROLL, Detector, Unusable, align, align_one, source_of
-from ifr.datasets.doubts import doubts
+from ifr.datasets.align import METHODS, ROLL, Detector, Unusable, align, align_one
+from ifr.datasets.check import doubts
 from ifr.datasets.face_set import FaceSet, load_set
 from ifr.datasets.index import DatasetIndex
 from ifr.datasets.readers.images import UnreadableImage
@@ -29,7 +29,7 @@ IMAGE_BYTES = 3 * FACE_SIZE**2 + 1024  # on disk: the picture, and the rest
 SAMPLE = 32  # images whose landmarks are looked at before the work begins
 FRAME = 12.0  # pixels: landmarks whose five points lie this near the template are of aligned faces
 MISSED = "missed.csv"  # in the folder of a set
-IN_FRAME = ("five_points", "box")  # attributes in pixels of the image before alignment
+IN_FRAME = {"five_points", "box"}  # attributes in pixels of the image before alignment
 # All that decides the pixels and landmarks of an aligned photograph.
 CODE = ("datasets/align.py", "datasets/readers/images.py", "landmarks.py")
 
@@ -60,21 +60,28 @@ def prepare(
 
     By ``"five"`` or ``"all"`` points of the landmarks that are given or dlib detects, by five
     points given or of the index, or by ``"none"``: the images are aligned already. The set has the
-    attributes of the index but ``IN_FRAME``, and ``missed.csv``, the images not used and why. The
-    fingerprint covers file names and sizes, landmarks, settings and the code of the alignment, not
-    the images' bytes.
+    attributes of the index but ``IN_FRAME``. The fingerprint covers all but the images' bytes.
     """
     faces, points = index.faces, None if landmarks is None else landmarks.points
     # All that alignment needs to know, in pixels of the images; aligned ones have other pixels.
-    in_frame = () if method == "none" else IN_FRAME
-    known = {key: faces.attributes[key] for key in in_frame if key in faces.attributes}
+    in_frame = faces.attributes.keys() & (set() if method == "none" else IN_FRAME)
+    known = {key: faces.attributes[key] for key in sorted(in_frame)}
     if points is not None and points.shape[1] != NUM_LANDMARKS:
         if detect:
             raise UserError("--detect finds 68 landmarks: leave it out, or the five that are given")
         known, points = known | {"five_points": points}, None
     photographs = replace(faces, landmarks=points, attributes=known)
     _check_request(faces, photographs, detect, method)
-    fingerprint = _fingerprint(photographs, faces.attributes["file"], [name, detect, method])
+    files = faces.attributes["file"].tolist()
+    lengths = [faces.images.size(row) for row in range(len(faces))]
+    arrays = known | dict(landmarks=points, identity=faces.identity)
+    hashes = {
+        key: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+        for key, array in arrays.items()
+        if array is not None
+    }
+    code = [code_hash(PACKAGE / file for file in CODE), file_hash(ASSETS / "frontal68.npy")]
+    fingerprint = value_hash([name, detect, method, files, lengths, hashes, code])
     target = folder / f"{name}-{fingerprint[:12]}"
     if not is_complete(target):
         source = f"the points of {name}" if landmarks is None else landmarks.source
@@ -104,25 +111,10 @@ def _check_request(faces: FaceSet, photographs: FaceSet, detect: bool, method: s
         raise UserError(f"{lacking}: {ways}, or say that it is aligned already (--method none)")
     for attribute, array in faces.attributes.items():
         if np.asarray(array).dtype.hasobject:
-            fault = f"attribute {attribute} is of Python objects, which are not kept"
-            remedy = "give it as numbers or text, such as np.array(values, dtype=str)"
-            raise UserError(f"{named}: {fault}; {remedy}")
+            remedy = "give numbers or text, such as np.array(values, dtype=str)"
+            raise UserError(f"{named}: attribute {attribute} is of Python objects; {remedy}")
     if detect:
         Detector()  # raises when its packages are missing
-
-
-def _fingerprint(photographs: FaceSet, files: np.ndarray, settings: list[object]) -> str:
-    digest = hashlib.sha256(code_hash(PACKAGE / file for file in CODE).encode())
-    for row, file in enumerate(files.tolist()):
-        digest.update(f"{file}\0{source_of(photographs).size(row)}\n".encode())
-    arrays = photographs.attributes | dict(landmarks=photographs.landmarks)
-    for key, array in (arrays | dict(identity=photographs.identity)).items():
-        digest.update(key.encode())
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    if settings[-1] == "all":
-        digest.update((ASSETS / "frontal68.npy").read_bytes())
-    digest.update(json.dumps(settings).encode())
-    return digest.hexdigest()
 
 
 def _check_fit(photographs: FaceSet, source: str, method: str) -> None:
@@ -132,10 +124,9 @@ def _check_fit(photographs: FaceSet, source: str, method: str) -> None:
         return
     whole = points.shape[1] == NUM_LANDMARKS
     known = np.isfinite(points).all(axis=2).sum(axis=1) >= (NUM_LANDMARKS if whole else 2)
-    rows = np.flatnonzero(known)[:: max(1, known.sum() // SAMPLE)]
-    fives = [five_points(points[row]) if whole else points[row] for row in rows]
-    sizes, reasons = [], Counter[str]()
-    for row in rows:
+    fives, sizes, reasons = [], [], Counter[str]()
+    for row in np.flatnonzero(known)[:: max(1, known.sum() // SAMPLE)]:
+        fives.append(five_points(points[row]) if whole else points[row])
         with suppress(UnreadableImage):
             sizes.append("{1} x {0}".format(*photographs.images[row].shape))
             try:
@@ -170,14 +161,12 @@ def _write_attributes(faces: FaceSet, folder: Path, shards: Sequence[Path]) -> N
     keep = np.setdiff1d(np.arange(len(faces)), list(missed))
     if not len(keep):
         reason = Counter(reason for reason, _ in missed.values()).most_common(1)[0][0]
-        example = next(iter(missed.values()))[1]
-        fault = f"none of the {len(missed)} images can be used ({reason}, such as {example})"
-        raise UserError(f"{fault}; {folder} can be deleted")
+        example = f"({reason}, such as {next(iter(missed.values()))[1]})"
+        raise UserError(f"none of the {len(missed)} images can be used {example}")
     arrays = {name: np.asarray(array)[keep] for name, array in faces.attributes.items()}
-    identity = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
-    for name, array in (arrays | dict(identity=identity)).items():
-        if name not in IN_FRAME:
-            write_array(folder / f"{name}.npy", array)
+    arrays["identity"] = np.unique(faces.identity[keep], return_inverse=True)[1].astype(np.int64)
+    for name in arrays.keys() - IN_FRAME:
+        write_array(folder / f"{name}.npy", arrays[name])
     rows = [(faces.attributes["file"][row], *missed[row]) for row in sorted(missed)]
     _write_missed(folder, pd.DataFrame(rows, columns=["file", "reason", "detail"]))
 
@@ -194,5 +183,4 @@ def _list_missed(folder: Path, index: DatasetIndex) -> dict[str, int]:
 
 
 def _write_missed(folder: Path, table: pd.DataFrame) -> None:
-    with written_whole(folder / MISSED) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\r\n")
+    write_text(folder / MISSED, table.to_csv(index=False, lineterminator="\r\n"))

@@ -4,9 +4,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -49,22 +48,25 @@ class Work:
 def make_set(folder: Path, work: Work, workers: int | None = None, progress: bool = True) -> None:
     """Make a set that :func:`ifr.datasets.load_set` opens, unless it is there; Ctrl-C: Stopped.
 
-    Finished blocks lie in ``folder.partial/shards``, so that a later call goes on after a stop;
-    a second process waits for the first.
+    A later call goes on from the finished blocks; a second process waits for the first.
     """
     if is_complete(folder):
         return
     partial = folder.with_name(f"{folder.name}.partial")
+    shards = [partial / SHARDS / f"{k:06d}.npz" for k in range(-(-work.images // work.block))]
     try:
         with alone(folder.with_name(f"{folder.name}.lock")):
             if is_complete(folder):  # the process waited for has made it
                 return
-            shards = _shard_files(partial, work)
-            with _room_for(partial, work):
-                _compute(work, shards, workers, progress)
-                _assemble(shards, work.columns, partial)
-                work.finish(partial, shards)
-                write_record(partial, work.name, work.fingerprint)
+            owner, mark = partial / SHARDS / "made_for.txt", f"{work.fingerprint} {work.block}"
+            if not owner.is_file() or owner.read_text(encoding="utf-8") != mark:
+                shutil.rmtree(partial, ignore_errors=True)  # leftovers of another set
+                write_text(owner, mark)
+            _check_room(partial, work)
+            _compute(work, shards, workers, progress)
+            _assemble(shards, work.columns, partial)
+            work.finish(partial, shards)
+            write_record(partial, work.name, work.fingerprint)
             partial.rename(folder)
             is_complete(folder)
     except KeyboardInterrupt:
@@ -85,47 +87,22 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def _shard_files(partial: Path, work: Work) -> list[Path]:
-    """Return the file of each block, without the leftovers of another set."""
-    owner, mark = partial / SHARDS / "made_for.txt", f"{work.fingerprint} {work.block}"
-    if not owner.is_file() or owner.read_text(encoding="utf-8") != mark:
-        shutil.rmtree(partial, ignore_errors=True)
-        write_text(owner, mark)
-    return [partial / SHARDS / f"{block:06d}.npz" for block in range(-(-work.images // work.block))]
-
-
-@contextmanager
-def _room_for(partial: Path, work: Work) -> Iterator[None]:
-    """Refuse a disk that is too small, before the work and when it fills up meanwhile."""
-    try:
-        if not _is_room(partial, _needed(partial, work)):
-            raise DiskFull
-        yield
-    except DiskFull as error:
-        needed, free = _needed(partial, work), shutil.disk_usage(partial).free
-        short = f"{work.title} needs {needed:,} bytes in {partial.parent}, which has {free:,} free"
-        remedy = "make room or choose another folder; what is done is kept"
-        raise DiskFull(f"{short}: {remedy}") from error
-
-
-def _needed(partial: Path, work: Work) -> int:
-    """Return the bytes still to be written: blocks stay until they are put together."""
+def _check_room(partial: Path, work: Work) -> None:
+    """Refuse a disk that is too small, asking for the space where the system has quotas."""
     there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    return max(2 * work.images * work.image_bytes - there, 1)
-
-
-def _is_room(folder: Path, size: int) -> bool:
-    """Return whether so many bytes can be had, asking for them where the system has quotas."""
-    if shutil.disk_usage(folder).free < size:
-        return False
+    # Blocks stay until they are put together.
+    needed = max(2 * work.images * work.image_bytes - there, 1)
+    full = (free := shutil.disk_usage(partial).free) < needed
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+        with tempfile.TemporaryFile(dir=partial) as file:
+            os.posix_fallocate(file.fileno(), 0, 1 if full else needed)
     except AttributeError:  # macOS and Windows have no such call
-        return True
+        pass
     except OSError as error:  # another: this file system has no such call, or limits one file
-        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
-    return True
+        full |= error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full:
+        short = f"{work.title} needs {needed:,} bytes in {partial.parent}, which has {free:,} free"
+        raise DiskFull(f"{short}: make room or choose another folder; what is done is kept")
 
 
 def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: bool) -> None:
@@ -145,8 +122,8 @@ def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: 
                 bar.update(work.size([block]))
         except BrokenProcessPool:
             lost = f"one of {workers} worker processes was killed, most likely for lack of memory"
-            remedy = "what is done is kept; run the same command again, with fewer --workers"
-            raise UserError(f"{work.title}: {lost}: {remedy}") from None
+            remedy = "run it again with fewer --workers; what is done is kept"
+            raise UserError(f"{lost}: {remedy}") from None
 
 
 def _write_shard(path: Path, task: Callable[[], Block], block: int) -> int:
@@ -183,5 +160,4 @@ def read_shard(path: Path) -> np.lib.npyio.NpzFile:
         return np.load(path)
     except (BadZipFile, ValueError, EOFError):
         path.unlink()
-        fault = f"{path} is broken, as after a loss of power, and was deleted"
-        raise UserError(f"{fault}: run the same command again") from None
+        raise UserError(f"{path} is broken and was deleted: run the same command again") from None

@@ -10,11 +10,9 @@ from ifr.evaluation.metrics import (
     roc,
     tar_at_far,
     tars_at_fars,
-    tpir_at_fpir,
 )
-from ifr.evaluation.protocols.ar import ar_protocol, bootstrap_eer, draw_pairs
 from ifr.evaluation.protocols.ijb import ijba_protocol, ijbc_protocol
-from ifr.evaluation.protocols.lfw import best_threshold, lfw_protocol
+from ifr.evaluation.protocols.pairs import ar_protocol, bootstrap_eer, draw_pairs, lfw_protocol
 from ifr.evaluation.protocols.rendered import CONDITIONS, bootstrap_templates, evaluate_templates
 from ifr.evaluation.resampling import (
     bootstrap_counts,

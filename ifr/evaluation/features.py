@@ -1,10 +1,8 @@
 """Features of a set of faces, whole or behind warped rectangles, by any embedding."""
 
 import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -16,6 +14,7 @@ from safetensors.torch import load_file
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
+from ifr.datasets.readers.tables import read_named
 from ifr.evaluation.metrics import normalised
 from ifr.evaluation.onnx_model import OURS, InputConvention, OnnxEmbedding
 from ifr.landmarks import FACE_SIZE
@@ -51,53 +50,44 @@ Embedding = NetworkEmbedding | OnnxEmbedding  # from images, RGB in [-1, 1], to 
 
 def load_embedding(path: Path, convention: InputConvention = OURS) -> Embedding:
     """Open a folder of ``models/``, an ``.onnx``, or the ``.pth`` of an ArcFace ResNet-50."""
+    suffix, record = path.suffix.lower(), path / "training.json"
     if not path.exists():
         raise UserError(f"{path} is not there; give a folder of models/, .pth or .onnx")
-    if path.suffix.lower() == ".onnx":
+    if suffix == ".onnx":
         return OnnxEmbedding(path, convention)
     if convention.size is not None or convention.output is not None:
         raise UserError(f"{path}: --size and --output are of ONNX models")
-    if path.suffix.lower() in (".pth", ".pt"):
+    if suffix in (".pth", ".pt"):
         network = IResNet50(embedding_layers=True)
         network.load_backbone(path)
         return NetworkEmbedding(path.stem, FACE_SIZE, network.eval(), "embedding", convention)
     if not path.is_dir():
         raise UserError(f"{path}: expected a folder of models/, an .onnx or .pth file, or an .npz")
-    record, weights = path / "training.json", path / "weights.safetensors"
     if not record.is_file():
         raise UserError(f"{record} is missing: {path} is no trained network; ifr train makes one")
+    weights = path / "weights.safetensors"
     try:
         config = json.loads(record.read_text(encoding="utf-8"))
         model, state = build_model(**config["network"]), load_file(weights)
         size, data = config["input_size"], config.get("data")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} is no whole network ({why}): train it again") from None
+        raise UserError(f"{path} is no whole network ({error!r}): train it again") from None
     load_weights(model, state, source=str(weights))
     return NetworkEmbedding(path.name, size, model.eval(), "forward", convention, data)
 
 
 def read_features(path: Path, faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
     """Return ``features`` (M, K) of ``files`` (M,) by face, (N, K), and whose are there, (N,)."""
-    try:
-        with np.load(path) as stored:
-            features, names = stored["features"], pd.Index(stored["files"].astype(str))
-    except (OSError, EOFError, BadZipFile, zlib.error, KeyError, ValueError, TypeError) as error:
-        wanted = "features (M, K) and files (M,), numbers and text"
-        raise UserError(f"{path} is no .npz of {wanted}: {error}") from None
-    if features.ndim != 2 or names.shape != features.shape[:1] or features.dtype.kind not in "fiu":
-        shapes = f"{features.shape} {features.dtype} and {names.shape}"
-        raise UserError(f"{path}: features must be (M, K) numbers and files (M,), got {shapes}")
-    if len(again := names[names.duplicated()]):
-        raise UserError(f"{path}: {len(again)} names come twice, first {again[0]}")
+    names, features = read_named(path, "files", "features", "features (M, K) and files (M,)")
+    if features.ndim != 2:
+        raise UserError(f"{path}: features must be (M, K), got {features.shape}")
     files = faces.attributes["file"].astype(str)
     rows = names.get_indexer(pd.Index(files))
     if (rows < 0).all():
-        begins = f"it begins with {[*names[:1], 'nothing'][0]}"
-        raise UserError(f"{path} has no features of {files[0]} and the others: {begins}")
+        begins = [*names[:1], "nothing"][0]
+        raise UserError(f"{path} has no features of {files[0]}: it begins with {begins}")
     there = rows >= 0
-    with np.errstate(over="ignore"):  # refused as infinite
-        return np.where(there[:, None], features[rows].astype(np.float32), np.nan), there
+    return np.where(there[:, None], features[rows], np.nan), there
 
 
 def random_rectangles(count: int, seed: int, kind: str = "BlaS") -> np.ndarray:

@@ -47,18 +47,13 @@ def roc(
     order = np.argsort(-scores)
     levels = scores[order]
     last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # tied scores go together
-    if weights is None:
-        genuine = np.cumsum(same[order])[last]
-        impostor = last + 1 - genuine
-    else:
-        counts = ((weights * kind)[..., order] for kind in (same, ~same))
-        genuine, impostor = (np.cumsum(count, axis=-1)[..., last] for count in counts)
-
-    def rate(accepted: np.ndarray) -> np.ndarray:
+    rates = []
+    for kind in (~same, same):
+        counts = (kind if weights is None else weights * kind)[..., order]
+        accepted = np.cumsum(counts, axis=-1)[..., last]
         share = accepted / np.maximum(accepted[..., -1:], 1e-12)
-        return np.concatenate([np.zeros((*share.shape[:-1], 1)), share], axis=-1)
-
-    return rate(impostor), rate(genuine), np.append(np.inf, levels[last])
+        rates.append(np.concatenate([np.zeros((*share.shape[:-1], 1)), share], axis=-1))
+    return rates[0], rates[1], np.append(np.inf, levels[last])
 
 
 def tar_at_far(
@@ -108,12 +103,9 @@ def equal_error_rate(
     0.5
     """
     fars, tars, _ = roc(scores, same, weights)
-    gap = fars - (1 - tars)  # rises from -1 to 1
-    after = (gap < 0).sum(axis=-1, keepdims=True).clip(1, gap.shape[-1] - 1)
-    (g0, f0), (g1, f1) = (
-        [np.take_along_axis(curve, after - k, axis=-1)[..., 0] for curve in (gap, fars)]
-        for k in (1, 0)
-    )
+    curves = np.stack([fars - (1 - tars), fars])  # the gap rises from -1 to 1
+    after = (curves[:1] < 0).sum(axis=-1, keepdims=True).clip(1, fars.shape[-1] - 1)
+    (g0, f0), (g1, f1) = (np.take_along_axis(curves, after - k, axis=-1)[..., 0] for k in (1, 0))
     rate = f0 + (f1 - f0) * np.where(g1 > g0, -g0 / np.where(g1 > g0, g1 - g0, 1), 0)
     return float(rate) if np.ndim(rate) == 0 else rate
 

@@ -95,17 +95,22 @@ class OnnxEmbedding:
             wanted = f"one input (N, 3, S, S) or (N, S, S, 3) of {', '.join(TYPES)}"
             raise UserError(f"{path}: expected {wanted}, found {_listed(inputs)}")
         sides = {side for side in (*shape[2:], convention.size) if isinstance(side, int)}
-        if len(sides) != 1:
-            asked = f"{_listed(inputs)}, --size {convention.size}"
-            raise UserError(f"{path}: expected one size in its input or stated, found {asked}")
-        self.size = sides.pop()
         try:
+            [self.size] = sides
             offset_range(self.size)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        except ValueError as error:
+            why = error if len(sides) == 1 else "expected one size in its input or stated"
+            found = f"{_listed(inputs)}, --size {convention.size}"
+            raise UserError(f"{path}: {why}, found {found}") from None
         self.fixed = shape[0] if isinstance(shape[0], int) else None  # a batch size built in
         self.input, self.type = first.name, np.dtype(TYPES[kind])
-        self.output = self._output(convention.output)
+        outputs, asked = self.session.get_outputs(), convention.output
+        likely = [o for o in outputs if len(o.shape) > 1 and set(o.shape[2:]) <= {1}]
+        likely = outputs if len(outputs) == 1 else likely  # its rows are looked at when it is run
+        chosen = likely if asked is None else [o for o in outputs if o.name == asked]
+        if len(chosen) != 1:
+            raise UserError(f"{path}: --output must name one of {_listed(outputs)}")
+        self.output = chosen[0].name
         if convention.pixels is None and not convention.scaled:
             told = BYTES if kind == "uint8" else first_range(graph, self.input, path.parent)
             convention = replace(convention, pixels=told)
@@ -132,20 +137,10 @@ class OnnxEmbedding:
             raise UserError(f"{self.path} fails on images {batch.shape}: {error}") from None
         count, shape = len(batch), found.shape
         if len(shape) < 2 or shape[0] != count or found.size != count * max(shape[1:]):
-            rows = shape[0] if len(shape) > 1 else "no"
-            wanted = f"features ({count}, K) of {count} images, found {rows} rows: {shape}"
-            raise UserError(f"{self.path}: expected {wanted}")
+            rows = f"{shape[0] if len(shape) > 1 else 'no'} rows: {shape}"
+            wanted = f"expected features ({count}, K) of {count} images"
+            raise UserError(f"{self.path}: {wanted}, found {rows}")
         return found.reshape(count, -1).astype(np.float32)
-
-    def _output(self, name: str | None) -> str:
-        """Return the output that is named, or else the only one that can be features."""
-        outputs = self.session.get_outputs()
-        likely = [o for o in outputs if len(o.shape) > 1 and set(o.shape[2:]) <= {1}]
-        likely = outputs if len(outputs) == 1 else likely  # its rows are looked at when it is run
-        chosen = likely if name is None else [o for o in outputs if o.name == name]
-        if len(chosen) != 1:
-            raise UserError(f"{self.path}: --output must name one of {_listed(outputs)}")
-        return chosen[0].name
 
 
 def first_range(graph: Any, name: str, folder: Path) -> tuple[float, float] | None:
@@ -157,14 +152,15 @@ def first_range(graph: Any, name: str, folder: Path) -> tuple[float, float] | No
     tensors |= {node.output[0]: node.attribute[0].t for node in nodes}
     scale, offset = np.ones(3), np.zeros(3)  # scale · x + offset of pixels x
     while len(users := [node for node in graph.node if name in node.input]) == 1:
-        kind, given = users[0].op_type, [tensors[i] for i in users[0].input if i in tensors]
-        values = [to_array(one, str(folder)).ravel() for one in given]
-        if kind == "BatchNormalization" and len(values) == 4 and values[0].size == 3:
+        kind, inputs = users[0].op_type, users[0].input
+        values = [to_array(tensors[one], str(folder)).ravel() for one in inputs if one in tensors]
+        sizes = [len(one) for one in values]
+        if kind == "BatchNormalization" and sizes == [3] * 4:
             gain, shift, mean, variance = values
             factor = gain / np.sqrt(variance + 1e-5)
             scale, offset = scale * factor, (offset - mean) * factor + shift
-        elif kind in SHIFTS | SCALES and len(values) == 1 and values[0].size in (1, 3):
-            if kind in ("Sub", "Div") and users[0].input[0] != name:
+        elif kind in SHIFTS | SCALES and sizes in ([1], [3]):
+            if kind in ("Sub", "Div") and inputs[0] != name:
                 break
             offset = (SHIFTS | SCALES)[kind](offset, values[0])
             scale = SCALES[kind](scale, values[0]) if kind in SCALES else scale

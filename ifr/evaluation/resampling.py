@@ -17,10 +17,7 @@ def bootstrap_counts(identities: int, resamples: int, seed: int) -> np.ndarray:
 def bootstrap_mean(
     values: np.ndarray, identity: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """Return the mean of values (N, ...), one an image, for resampled identities, (resamples, ...).
-
-    NaN values do not count; a resample without any is NaN. The same seed draws the same people.
-    """
+    """Return the mean of values (N, ...) but NaN for resampled people, (resamples, ...)."""
     known, people = ~np.isnan(values), int(identity.max()) + 1
     total, number = np.zeros((2, people, *values.shape[1:]))
     np.add.at(total, identity, np.where(known, values, 0))
@@ -41,9 +38,8 @@ def shifted_bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval, moved so that the samples' mean is the measured value.
 
-    Drawing people anew adds noise, which itself spreads locations and raises maxima; without the
-    shift such an interval may not even hold its value. The shift may carry an end past what the
-    quantity can be: give its ``bounds``, such as (0, 100) of a percentage.
+    Drawing people anew adds noise, which itself spreads locations and raises maxima: unmoved it may
+    not even hold its value. ``bounds``, as (0, 100), are what the quantity can be.
     """
     ends = np.array(interval(samples)) + value - np.nanmean(samples)
     low, high = ends if bounds is None else np.clip(ends, *bounds)

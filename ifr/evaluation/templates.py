@@ -54,7 +54,7 @@ def verification_scores(
     """
     if score != "directional_min":
         return score_pairs(pooled_templates(features, templates, score=score), pairs)
-    _check_rows(pairs, len(templates))
+    _checked(templates.ids, pairs)
     unit = normalised(_checked(features, templates.rows, templates.starts))
     rows = np.split(templates.rows, templates.starts[1:-1])
     scores = np.empty(len(pairs), unit.dtype)
@@ -89,14 +89,11 @@ def _checked(features: np.ndarray, rows: np.ndarray, starts: ArrayLike = ()) -> 
     features = np.asarray(features, np.result_type(features, np.float32))
     if not np.diff(starts).all():
         raise UserError("every template needs an image")
-    _check_rows(rows, len(features))
+    if rows.size and (rows.min() < 0 or rows.max() >= len(features)):
+        last = len(features) - 1
+        raise UserError(f"rows 0 to {last} are there, got {rows.min()} to {rows.max()}")
     used = np.flatnonzero(np.bincount(rows.ravel(), minlength=len(features)))
-    broken = used[~np.isfinite(features.sum(axis=1, dtype=np.float64))[used]]
+    broken = used[~np.isfinite(features.reshape(len(features), -1).sum(axis=1, dtype=float))[used]]
     if len(broken):
         raise UserError(f"{len(broken)} features are not finite, the first is row {broken[0]}")
     return features
-
-
-def _check_rows(rows: np.ndarray, count: int) -> None:
-    if rows.size and (rows.min() < 0 or rows.max() >= count):
-        raise UserError(f"rows 0 to {count - 1} are there, got {rows.min()} to {rows.max()}")

@@ -27,7 +27,6 @@ def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor
     if images.ndim != 4 or images.shape[1:] != (FACE_SIZE, FACE_SIZE, 3):
         wanted, got = f"(N, {FACE_SIZE}, {FACE_SIZE}, 3) aligned faces", tuple(images.shape)
         raise UserError(f"images must be {wanted}, got {got}; align and resize them first")
-    _check_offsets(offsets, len(images), size)
     side, offsets = crop_side(size), offsets.to(images.device)
     faces, step = torch.arange(len(images), device=images.device), side // size
     windows = images.unfold(1, side, 1).unfold(2, side, 1)  # every crop, as views: nothing moves
@@ -39,7 +38,6 @@ def to_network(images: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor
 
 def to_network_points(points: Tensor, offsets: Tensor, size: int = CROP_SIZE) -> Tensor:
     """Move points of the stored faces, (N, P, 2) pixels, into the frame of :func:`to_network`."""
-    _check_offsets(offsets, len(points), size)
     moved = points - offsets.to(points.device)[:, None].to(points.dtype)
     return moved * (size / crop_side(size))
 
@@ -78,12 +76,3 @@ def crop_side(size: int) -> int:
     if size < 1 or CROP_SIZE % size:
         raise UserError(f"size must be {FACE_SIZE} or divide {CROP_SIZE} (48, 24, ...), got {size}")
     return CROP_SIZE
-
-
-def _check_offsets(offsets: Tensor, count: int, size: int) -> None:
-    most = offset_range(size) - 1
-    if tuple(offsets.shape) != (count, 2):
-        raise ValueError(f"offsets must be ({count}, 2), x then y, got {tuple(offsets.shape)}")
-    low, high = (int(offsets.min()), int(offsets.max())) if len(offsets) else (0, 0)
-    if low < 0 or high > most:
-        raise ValueError(f"offsets must be in 0..{most} for size {size}, got {low}..{high}")

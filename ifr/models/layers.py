@@ -108,10 +108,15 @@ class ConvBNELU(nn.Module):
         """Apply the unit to (N, C, H, W); with ``size``, upsample to it after the convolution."""
         maps = self.conv(maps)
         if size is not None:
-            maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+            maps = upsample(maps, size)
         if self.norm is not None:
             maps = self.norm(maps)
         return F.elu(maps, inplace=True) if self.activation else maps
+
+
+def upsample(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return maps (N, C, h, w) at another size, by bilinear interpolation."""
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def mean_of_maps(maps: Tensor) -> Tensor:
@@ -128,9 +133,9 @@ def l2_normalize_channels(maps: Tensor) -> Tensor:
     return (wide * squared.clamp_min(NORM_EPS**2).rsqrt()).to(maps.dtype)
 
 
-def side_by_side(parts: Sequence[Tensor], normalise: bool) -> Tensor:
-    """Return the hypercolumn of parts (N, C, H, W), each L2-normalised first if asked."""
-    return torch.cat([l2_normalize_channels(part) if normalise else part for part in parts], dim=1)
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """Return the hypercolumn of parts (N, C, H, W), each L2-normalised first."""
+    return torch.cat([l2_normalize_channels(part) for part in parts], dim=1)
 
 
 def init_truncated_normal_(layer: nn.Conv2d | nn.Linear) -> None:
@@ -148,21 +153,10 @@ class HypercolumnFilters(nn.Module):
     here it has them too, as another extractor's maps may have very unlike channels.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        num_filters: int,
-        *,
-        part_channels: int = PART_CHANNELS,
-        normalise_parts: bool = True,
-        response_norm: bool = True,
-    ) -> None:
+    def __init__(self, channels: Sequence[int], num_filters: int, part_channels: int) -> None:
         super().__init__()
-        if len(channels) != 3:
-            raise ValueError(f"a hypercolumn needs three maps, got channels {tuple(channels)}")
-        self.normalise_parts = normalise_parts
         self.parts = nn.ModuleList(ConvBNELU(count, part_channels, kernel=1) for count in channels)
-        self.psi = ConvBNELU(3 * part_channels, num_filters, norm=response_norm, activation=False)
+        self.psi = ConvBNELU(3 * part_channels, num_filters, activation=False)
 
     @property
     def filters(self) -> Tensor:
@@ -174,7 +168,7 @@ class HypercolumnFilters(nn.Module):
         size = maps[0].shape[2:]
         pairs = zip(self.parts, maps, strict=True)
         parts = [unit(one, None if one.shape[2:] == size else size) for unit, one in pairs]
-        return self.psi(side_by_side(parts, self.normalise_parts))
+        return self.psi(side_by_side(parts))
 
 
 def check_images(images: Tensor, multiple: int) -> None:

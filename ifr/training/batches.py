@@ -35,10 +35,9 @@ def batch_indices(
     per_epoch = count // batch
     if per_epoch == 0:
         raise UserError(f"a batch of {batch} faces needs as many images, the set has {count}")
-    order = None
     for step in range(first, steps):
         epoch, index = divmod(step, per_epoch)
-        if order is None or index == 0:
+        if step == first or index == 0:
             order = seeding.stream(seed, "training/order", epoch).permutation(count)
         yield order[index * batch : (index + 1) * batch]
 

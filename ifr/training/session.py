@@ -1,28 +1,118 @@
-"""What surrounds the steps of a training run: progress, clock, signals and checkpoints.
+"""What surrounds the steps of a training run: device, progress, clock, signals and checkpoints.
 
 Nothing here decides the weights, so a change here retrains nothing.
 """
 
+import logging
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
 from ifr.common.errors import OutOfTime, Stopped, UserError
-from ifr.common.progress import Progress, progress_bar
-from ifr.training.checkpoint import Checkpoint
+from ifr.common.files import written_whole
+from ifr.common.hardware import computes_in_bfloat16, keep_freed_memory
+from ifr.common.progress import progress_bar
 
 LOG_EVERY = 10  # steps between two rows of the history; several processes agree to stop as often
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+VERSION = 2  # of what a checkpoint holds
+
+
+def make_fabric(
+    precision: str = "auto", *, accelerator: str = "auto", devices: int | None = None
+) -> Fabric:
+    """Return Lightning Fabric for so many devices, each with a process that Fabric starts.
+
+    As many as torchrun started, else one, if None; the accelerator is "auto", "cpu" or "cuda", the
+    precision "auto", "fp64", "fp32" or "bf16".
+    """
+    known: dict[str, Literal["64-true", "32-true", "bf16-mixed"]] = {}  # as Fabric names them
+    known |= {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
+    known["auto"] = known["bf16" if computes_in_bfloat16() else "fp32"]
+    if precision not in known:
+        raise UserError(f"unknown precision {precision!r}: choose one of {', '.join(known)}")
+    keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces bf16 each time
+    nodes, given = 1, os.environ.get("LOCAL_WORLD_SIZE")
+    if given is not None:  # torchrun
+        if devices not in (None, int(given)):
+            raise UserError(f"torchrun started {given} processes here, {devices} are asked for")
+        devices, nodes = int(given), int(os.environ["WORLD_SIZE"]) // int(given)
+    devices, cards = devices or 1, torch.cuda.device_count()
+    if accelerator != "cpu" and cards and devices > cards:
+        raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
+    options: Any = dict(accelerator=accelerator, devices=devices, num_nodes=nodes)
+    options["strategy"] = "ddp" if devices * nodes > 1 else "auto"
+    return Fabric(precision=known[precision], **options)
+
+
+def hardware_of(fabric: Fabric) -> dict[str, Any]:
+    """Return what of the machine decides the weights: processes, their device, the precision."""
+    precision = fabric.strategy.precision.precision
+    return dict(processes=fabric.world_size, device=fabric.device.type, precision=precision)
+
+
+@dataclass
+class TrainingLog:
+    """How far training has come: what is kept besides the states of network and optimiser."""
+
+    step: int = 0
+    seconds: float = 0.0  # spent in the loop, over all pieces
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of an unfinished run: plain tensors, written whole or not at all."""
+
+    path: Path | None  # None keeps nothing
+    state: dict[str, Any]  # what is saved and loaded, by name: network, optimiser, schedule
+    config: dict  # all that decides the weights; compared when training goes on
+    every: float = 60.0  # seconds between two savings
+
+    def save(self, log: TrainingLog) -> None:
+        """Write the state in place of what was saved before."""
+        if self.path is None:
+            return
+        saved = {name: part.state_dict() for name, part in self.state.items()}
+        saved |= dict(config=self.config | dict(version=VERSION)) | vars(log)
+        with written_whole(self.path) as temporary, open(temporary, "wb") as file:
+            torch.save(saved, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def resume(self, device: torch.device) -> TrainingLog:
+        """Load the state, if there is one, unless it is of other settings, data or code."""
+        path = self.path
+        if path is None or not path.exists():
+            return TrainingLog()
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+            configs = saved["config"], self.config | dict(version=VERSION)
+        except Exception as error:  # a broken file raises many kinds
+            words = f"{path} is no checkpoint ({error}); delete it to begin anew"
+            raise UserError(words) from error
+        there, here = (pd.json_normalize(one).to_dict("records")[0] for one in configs)
+        pairs = {name: (there.get(name), here.get(name)) for name in sorted(there | here)}
+        different = (f"{n} was {a!r:.80} and is {b!r:.80}" for n, (a, b) in pairs.items() if a != b)
+        if words := "; ".join(different):
+            remedy = "delete it to begin anew, or go back to what it was made for"
+            raise UserError(f"{path} was made for another run: {words}; {remedy}")
+        for name, part in self.state.items():
+            part.load_state_dict(saved[name])
+        return TrainingLog(saved["step"], saved["seconds"], saved["history"])
 
 
 @dataclass(frozen=True)
@@ -32,40 +122,44 @@ class Session:
     fabric: Fabric | None = None  # launched already; one device if None
     progress: bool = True  # show loss terms, images/s and the time left
     deadline: float | None = None  # on the first process's monotonic clock, when to stop cleanly
-    stop_after: int | None = None  # stop cleanly after this step, as Ctrl-C would (for tests)
     stop_file: Path | None = None  # stop cleanly once it exists: how a process asks those it began
     line: int = 0  # of the terminal that shows the progress, where several runs share it
 
+    def reason_to_stop(self) -> type[Stopped] | None:
+        """Return why to end now: the file that asks for it is there, or the time is up."""
+        if self.stop_file is not None and self.stop_file.exists():
+            return Stopped
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        return OutOfTime if late else None
+
     def while_waiting(self) -> None:
         """End the wait for another process that trains this network, as training would end."""
-        words = "while another process trains the same network: run the same command again to go on"
-        if self.stop_file is not None and self.stop_file.exists():
-            raise Stopped(f"stopped {words}")
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise OutOfTime(f"time is up {words}")
+        if (reason := self.reason_to_stop()) is not None:
+            why = "time is up" if reason is OutOfTime else "stopped"
+            again = "run the same command again to go on"
+            raise reason(f"{why} while another process trains the same network: {again}")
 
 
 @contextmanager
-def interrupts(then: Callable[[], object] | None = None) -> Iterator[Callable[[], bool]]:
+def interrupts(then: Callable[[], object] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C or SIGTERM only set a flag, and give what tells it; a second interrupts.
 
     So a job ends between two steps, never inside one. ``then`` is called once, when the flag is
     set. Outside the main thread, where Python hears no signals, nothing changes.
     """
-    stop = False
+    came: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal stop
-        if stop and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        first, stop = not stop, True
-        if first and then is not None:
+        came.append(number)
+        if len(came) == 1:
             then()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     hears = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handle) for number in SIGNALS if hears}
     try:
-        yield lambda: stop
+        yield lambda: bool(came)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -74,7 +168,7 @@ def interrupts(then: Callable[[], object] | None = None) -> Iterator[Callable[[]
 class Watch:
     """Looks after a run between its steps: counts, logs, shows, saves and stops it."""
 
-    bar: Progress
+    bar: Any  # as progress_bar gives it
     interrupted: Callable[[], bool]
 
     def __init__(
@@ -125,19 +219,20 @@ class Watch:
         seconds = max(time.monotonic() - self.opened, 1e-9)
         rate = images * self.fabric.world_size * (self.log.step - self.first) / seconds
         shown = {name: f"{value:.2f}" for name, value in row.items()}
-        self.bar.set_postfix(shown | {"img/s": f"{rate:.0f}"})
+        self.bar.set_postfix(shown | {"img/s": f"{rate:.0f}"}, refresh=False)
 
     def _reason_to_stop(self) -> type[Stopped] | None:
         """Return why the run is to end after this step: the same in every process."""
-        step, session = self.log.step, self.session
-        stopped = self.interrupted() or step == session.stop_after
-        stopped |= session.stop_file is not None and session.stop_file.exists()
-        late = session.deadline is not None and time.monotonic() > session.deadline
-        late &= self.fabric.is_global_zero and step < self.steps  # a finished run is not late
-        wish: Any = 2 if stopped else int(late)
-        if self.fabric.world_size > 1:
-            if step % LOG_EVERY:
-                return None
-            wish = torch.tensor(float(wish), device=self.fabric.device)
-            wish = self.fabric.all_reduce(wish, reduce_op="max")
-        return (None, OutOfTime, Stopped)[int(wish)]
+        step, reason = self.log.step, self.session.reason_to_stop()
+        if self.interrupted():
+            reason = Stopped
+        if reason is OutOfTime and (step == self.steps or not self.fabric.is_global_zero):
+            reason = None  # a finished run is not late, and the first process watches the clock
+        if self.fabric.world_size == 1:
+            return reason
+        if step % LOG_EVERY:
+            return None
+        reasons = (None, OutOfTime, Stopped)
+        wish: Any = torch.tensor(float(reasons.index(reason)), device=self.fabric.device)
+        wish = self.fabric.all_reduce(wish, reduce_op="max")
+        return reasons[int(wish)]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ifr import losses
 from ifr.models import InterpretableFaceNet
-from ifr.profiles import Variant
+from ifr.profiles import PAPER_MAP, Variant
 
 AllReduce = Callable[[Tensor], Any]  # a tensor to its mean over processes, as Fabric types it
 
@@ -27,12 +27,9 @@ def loss_parts(
 
     The terms, those the variant has, are ``id`` (Eq. 3), ``features`` (Eq. 4), ``id occluded``
     (Eq. 5), ``filters`` (Eq. 1) and ``response`` (Eq. 2); the accuracy is the share of clean faces
-    whose largest logit, as trained on, is their identity's.
-
-    Args:
-        images: (N, 3, S, S), or (2N, 3, S, S) with the occluded twins behind the clean faces.
-        dropout_mask: (N or 2N, K) factors of dropout; drawn by the network if None.
-        all_reduce_mean: averages over the processes that share the batch, for τ.
+    whose largest logit, as trained on, is their identity's. Images are (N, 3, S, S), or with the
+    occluded twins behind them 2N; the (N or 2N, K) factors of dropout are drawn if not given;
+    ``all_reduce_mean`` averages τ's means over the processes that share the batch.
     """
     weights, count = variant.weights, len(labels)
     features, response = model.features_and_response(images)  # f(I) and LMF(ψ(I))
@@ -56,10 +53,15 @@ def loss_parts(
         parts["id occluded"] = weights.identity_occluded * identity
     if variant.spatial:
         filters = losses.filter_diversity(model.filters, form=weights.filter_form)
+        if weights.filter_form == "paper":  # a sum there, a mean in the released form
+            number, places = len(model.filters), model.filters[0, 0].numel()
+            filters = filters / (places * number * (number - 1))
         parts["filters"] = weights.filters * filters
         # The released code adds the clean and the occluded branch: a mean over both, times two.
         branches = len(features) // count
-        overlap = losses.response_diversity(response, form=weights.response_form)
+        # The paper's σ is in cells of its 24 x 24 maps: the same part of the face in any map.
+        sigma = losses.PAPER_SIGMA * response.shape[-1] / PAPER_MAP
+        overlap = losses.response_diversity(response, sigma, form=weights.response_form)
         parts["response"] = weights.response * branches * overlap
     return parts, accuracy
 

@@ -196,3 +196,14 @@ def test_more_gpus_than_there_are_and_a_wrong_count_under_torchrun_are_refused(m
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="torchrun started 2 processes here, 3 are asked for"):
         make_fabric("fp32", devices=3)
+
+
+def test_two_processes_train_one_network_on_the_set_given_and_make_no_other(train_folder, tmp_path):
+    environment = dict(os.environ, IFR_HOME=str(tmp_path), OMP_NUM_THREADS="1")
+    command = [sys.executable, "-m", "ifr", "train", "base", "--profile", "smoke", "--devices", "2"]
+    command += ["--data", str(train_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("base: trained") == 1
+    assert len(list(tmp_path.glob("models/smoke-base-*/weights.safetensors"))) == 1
+    assert not (tmp_path / "data").exists()

@@ -73,9 +73,10 @@ def filtered(response: Tensor, keep: int) -> Tensor:
 
 
 def smoothed(image: Tensor) -> Tensor:
-    """g_σ * ψ: a 3×3 kernel of σ = 1.5 that sums to 1, with zeros around the map."""
+    """g_σ * ψ: a 3×3 kernel that sums to 1, with zeros around the map; σ = 1.5 of 24 cells."""
+    sigma = 1.5 * SIDE / 24
     taps = {
-        (dy, dx): math.exp(-(dy * dy + dx * dx) / (2 * 1.5**2))
+        (dy, dx): math.exp(-(dy * dy + dx * dx) / (2 * sigma**2))
         for dy in (-1, 0, 1)
         for dx in (-1, 0, 1)
     }
@@ -154,7 +155,8 @@ def oracle(
         parts["id occluded"] = 2 * identity_loss(model, tau * seen[FACES:], labels)
     if variant.spatial:
         forms = variant.weights
-        parts["filters"] = 100 * filter_loss(model.backbone.psi.weight, forms.filter_form)
+        terms = 9 * FILTERS * (FILTERS - 1) if forms.filter_form == "paper" else 1
+        parts["filters"] = 100 / terms * filter_loss(model.backbone.psi.weight, forms.filter_form)
         parts["response"] = 1 * response_loss(response[:FACES], forms.response_form)
         if variant.occlusion:
             occluded = response_loss(response[FACES:], forms.response_form)

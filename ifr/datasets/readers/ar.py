@@ -23,55 +23,8 @@ CONDITIONS = np.tile([*_PLAIN, *_COVERED], 2)
 
 
 def read_ar(root: Path) -> DatasetIndex:
-    """Read the AR database; folders below the root do not matter, names do.
-
-    Shots 1 to 13 are session 1, 14 to 26 session 2. Attributes ``shot``, ``session``,
-    ``condition`` and ``occluder``.
-    """
+    """Read the AR database by its file names, in any folders below the root."""
     root = require(root, "give the one with AR's images", "folder")
-    shots, issues = _shots(root)
-    if not shots:
-        names = "m-001-08.bmp, w-12-3.jpg and so on"
-        raise UserError(f"{root} holds no image named as AR's are: {names}")
-    keys = sorted(shots)
-    subjects, shot = [subject for subject, _ in keys], np.array([number for _, number in keys])
-    columns = dict(session=SESSIONS, condition=CONDITIONS, occluder=OCCLUDERS)
-    labels = dict(shot=shot) | {name: column[shot - 1] for name, column in columns.items()}
-    faces = photograph_set("ar", Files(root, [shots[key] for key in keys]), subjects, **labels)
-    people = Counter(subjects)
-    for subject, lost in ((one, SHOTS - count) for one, count in people.items() if count < SHOTS):
-        impact = f"{lost} of its {SHOTS} shots are not there"
-        issues.append(Issue("missing shots", subject, impact))
-    counts = dict(images=len(faces), identities=len(people))
-    counts["occluded"] = int((labels["occluder"] != "none").sum())
-    counts["paper_subset"] = int(paper_subset(faces).sum())
-    return DatasetIndex(faces, counts, tuple(issues))
-
-
-def paper_subset(faces: FaceSet) -> np.ndarray:
-    """Return (N,) bool: sunglasses or scarf in session 1.
-
-    The paper takes "all 810 images with eyeglasses and scarfs occlusions"; the list of the released
-    code names 135 people times shots 8 to 13, which is session 1.
-    """
-    shot = np.asarray(faces.attributes["shot"])
-    return (shot >= 8) & (shot <= 13)
-
-
-def list_shots(faces: FaceSet, rows: np.ndarray) -> pd.DataFrame:
-    """Return subject, session, shot, occluder and row of each shot of the sessions people sat for.
-
-    ``rows``, (N,), are where the faces of :func:`read_ar` lie in a set; or ABSENT.
-    """
-    known = pd.DataFrame({name: faces.attributes[name] for name in ("subject", "session", "shot")})
-    every = pd.DataFrame(dict(shot=range(1, SHOTS + 1), session=SESSIONS, occluder=OCCLUDERS))
-    listed = known[["subject", "session"]].drop_duplicates().merge(every, on="session")
-    found = listed.merge(known.assign(row=rows), how="left")
-    return found.fillna(dict(row=ABSENT)).astype(dict(row=np.int64))
-
-
-def _shots(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
-    """Return the file of each (subject, shot), and what is wrong with the others."""
     files, issues = dict[tuple[str, int], str](), list[Issue]()
     for file in list_images(root, root, issues):
         match = NAME.fullmatch(Path(file).stem)
@@ -81,4 +34,30 @@ def _shots(root: Path) -> tuple[dict[tuple[str, int], str], list[Issue]]:
         key = (f"{match['sex'].lower()}-{int(match['person']):03d}", int(match["shot"]))
         if (first := files.setdefault(key, file)) != file:
             issues.append(Issue("duplicate", file, f"the same shot as {first}"))
-    return files, issues
+    if not files:
+        raise UserError(f"{root} holds no image named as AR's are: m-001-08.bmp, w-12-3.jpg, …")
+    subjects, shot = map(np.array, zip(*sorted(files), strict=True))
+    columns = dict(session=SESSIONS, condition=CONDITIONS, occluder=OCCLUDERS)
+    labels = dict(shot=shot) | {name: column[shot - 1] for name, column in columns.items()}
+    faces = photograph_set(
+        "ar", Files(root, [files[key] for key in sorted(files)]), subjects, **labels
+    )
+    people = Counter(subjects.tolist())
+    lost = {subject: SHOTS - count for subject, count in people.items() if count < SHOTS}
+    impact = f"of its {SHOTS} shots are not there"
+    issues += [Issue("missing shots", who, f"{count} {impact}") for who, count in lost.items()]
+    counts = dict(images=len(faces), identities=len(people))
+    counts["occluded"] = int((labels["occluder"] != "none").sum())
+    # The paper takes "all 810 images with eyeglasses and scarfs occlusions"; the released code's
+    # list names 135 people times shots 8 to 13, which is session 1.
+    counts["paper_subset"] = int(((shot >= 8) & (shot <= 13)).sum())
+    return DatasetIndex(faces, counts, tuple(issues))
+
+
+def list_shots(faces: FaceSet, rows: np.ndarray) -> pd.DataFrame:
+    """Return each shot of the sessions people sat for, with its row of ``rows``, or ABSENT."""
+    known = pd.DataFrame({name: faces.attributes[name] for name in ("subject", "session", "shot")})
+    every = pd.DataFrame(dict(shot=range(1, SHOTS + 1), session=SESSIONS, occluder=OCCLUDERS))
+    listed = known[["subject", "session"]].drop_duplicates().merge(every, on="session")
+    found = listed.merge(known.assign(row=rows), how="left")
+    return found.fillna(dict(row=ABSENT)).astype(dict(row=np.int64))

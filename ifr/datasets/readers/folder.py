@@ -10,7 +10,7 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.index import DatasetIndex, Issue
-from ifr.datasets.readers.images import Files, is_image, photograph_set, require
+from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set, require
 
 LAYOUT = "expected one folder for each identity with its images: ROOT/identity/image.jpg"
 NOT_READ = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".raw")
@@ -47,50 +47,47 @@ def list_images(
     folder: Path, root: Path, issues: list[Issue], above: tuple[tuple[int, int], ...] = ()
 ) -> list[str]:
     """Return the images in and below a folder, by paths relative to the root, links followed."""
-    here, files, problem = folder.relative_to(root).as_posix(), list[str](), ""
+    here, files = folder.relative_to(root).as_posix(), list[str]()
     try:
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in above:
-            problem = "link loop"
+        place = status.st_dev, status.st_ino
+        if place in above:
+            raise OSError(errno.ELOOP, "")
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        problem = _reason(error)
-    if problem:
-        issues.append(Issue(problem, here, "its images are not read from here"))
+        issues.append(Issue(_reason(error), here, "its images are not read from here"))
         return []
-    above = (*above, (status.st_dev, status.st_ino))
     for entry in entries:
         path = entry.name if folder == root else f"{here}/{entry.name}"
         try:
             entry.name.encode()
             hidden = entry.name.startswith(".") or entry.name in NO_PEOPLE
             if entry.is_dir() and not hidden:
-                files += list_images(folder / entry.name, root, issues, above)
-                continue
-            problem, impact = ("hidden folder", "not read") if entry.is_dir() else _problem(entry)
+                files += list_images(folder / entry.name, root, issues, (*above, place))
+            elif problem := ("hidden folder", "not read") if entry.is_dir() else _problem(entry):
+                issues.append(Issue(problem[0], path, problem[1]))
+            else:
+                files.append(path)
         except UnicodeEncodeError:
             path = os.fsencode(path).decode(errors="backslashreplace")
-            problem, impact = "name not in UTF-8", "not read: rename it"
+            issues.append(Issue("name not in UTF-8", path, "not read: rename it"))
         except OSError as error:
-            problem, impact = _reason(error), "not read"
-        if problem:
-            issues.append(Issue(problem, path, impact))
-        else:
-            files.append(path)
+            issues.append(Issue(_reason(error), path, "not read"))
     if not files and folder != root:
         issues.append(Issue("folder without images", here, "no person"))
     return files
 
 
-def _problem(entry: os.DirEntry) -> tuple[str, str]:
-    """Return kind and impact of a file that is not read, empty for an image."""
-    status, path = entry.stat(), Path(entry.path)
+def _problem(entry: os.DirEntry) -> tuple[str, str] | None:
+    """Return kind and impact of a file that is not read, None for an image."""
+    status, suffix = entry.stat(), Path(entry.name).suffix.lower()
     if not stat.S_ISREG(status.st_mode):
         return "neither file nor folder", "not read"
-    if is_image(path):
-        return ("", "") if status.st_size else ("empty file", "an image less")
-    suffix, shown = path.suffix.lower(), not entry.name.startswith(".")
-    if shown and (suffix in NOT_READ or cv2.haveImageReader(entry.path)):
+    if entry.name.startswith("."):
+        return "stray file", "none"
+    if suffix in SUFFIXES:
+        return None if status.st_size else ("empty file", "an image less")
+    if suffix in NOT_READ or cv2.haveImageReader(entry.path):
         return "image whose ending is not read", "an image less: save it as .jpg or .png"
     return "stray file", "none"
 

@@ -1,32 +1,179 @@
-"""What the readers of IJB-A and IJB-C share: from the lines of their tables to templates and pairs.
+"""IJB-A, and IJB-C in NIST's layout and in that of ArcFace's release: templates and pairs.
 
-A line is one face in one template: TEMPLATE_ID, SUBJECT_ID, MEDIA_ID, FILE in the table and
-``image`` on disk or ``""``, ``template`` in words, ``row`` in the set of faces, ``occluded``.
+A line of their tables is one face in one template: TEMPLATE_ID, SUBJECT_ID, MEDIA_ID, FILE there,
+``image`` on disk or "", ``template`` in words, ``row`` in the set, ``occluded``, ``source`` table.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.index import ABSENT, Issue, Templates
+from ifr.datasets.index import ABSENT, DatasetIndex, Issue, Templates, TemplateTest
 from ifr.datasets.readers.images import SUFFIXES, Files, photograph_set, require
+from ifr.datasets.readers.tables import read_numbers, read_table
 
-NEEDED = "the set needs it"
 BOX = ("FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
 
+# ---- IJB-A
 
-def read_lines(tables: Mapping[str, Path], *columns: Sequence[str]) -> pd.DataFrame:
+SPLITS = 10
+VERIFICATION, IDENTIFICATION = "IJB-A_11_sets", "IJB-A_1N_sets"
+# In the order of ARCFACE_TEMPLATE: the subject's right eye is on the left of the image. The mouth
+# corners are not given.
+POINTS = ("RIGHT_EYE_X", "RIGHT_EYE_Y", "LEFT_EYE_X", "LEFT_EYE_Y", "NOSE_BASE_X", "NOSE_BASE_Y")
+LEAST_POINTS = 2  # that a face can be aligned by; 4.8 % of IJB-A's have fewer
+VISIBLE = ("FOREHEAD_VISIBLE", "EYES_VISIBLE", "NOSE_MOUTH_VISIBLE")
+INTEGERS = ("TEMPLATE_ID", "SUBJECT_ID", "MEDIA_ID")
+NUMBERS = ("FACE_YAW", *BOX, *POINTS, *VISIBLE)
+# The table of each set of templates in a split.
+PARTS = dict(verify=f"{VERIFICATION}/split{{0}}/verify_metadata_{{0}}.csv")
+PARTS |= dict(gallery=f"{IDENTIFICATION}/split{{0}}/search_gallery_{{0}}.csv")
+PARTS |= dict(probes=f"{IDENTIFICATION}/split{{0}}/search_probe_{{0}}.csv")
+
+
+def read_ijba(root: Path, *, missing_flag: str = "visible") -> DatasetIndex:
+    """Read ``IJB-A_11_sets/``, ``IJB-A_1N_sets/``, ``img/`` and ``frame/``.
+
+    A face is naturally occluded when one of its three visibility flags is 0. The paper says "at
+    least one occluded area" and not how a missing flag counts; we count it as visible; the released
+    code takes faces whose flags do not sum to 3: pass ``missing_flag="occluded"`` to match. Each
+    different box in each file is a face; ``protocol``: a TemplateTest for each split that is there.
+    """
+    root, issues = require(root, f"give the one with {VERIFICATION}/", "folder"), list[Issue]()
+    if missing_flag not in ("visible", "occluded"):
+        raise UserError(f"missing_flag must be visible or occluded, got {missing_flag!r}")
+    trees, every = (VERIFICATION, IDENTIFICATION), range(1, SPLITS + 1)
+    lacking = [(k, f"{tree}/split{k}") for k in every for tree in trees]
+    lacking = [(k, folder) for k, folder in lacking if not (root / folder).is_dir()]
+    issues += [Issue("missing split", name, "the mean is over ten splits") for _, name in lacking]
+    numbers = [k for k in every if k not in dict(lacking)]
+    if not numbers:
+        raise UserError(f"{root} holds no split: expected split1 to 10 in {' and '.join(trees)}")
+    files = [(k, part, file) for k in numbers for part, file in PARTS.items()]
+    tables = {f"split{k} {part}": root / file.format(k) for k, part, file in files}
+    lines = _read_lines(tables, ("FILE",), INTEGERS, NUMBERS)
+    lines["template"] = lines["source"] + ", " + lines["template"]
+    flags = lines[list(VISIBLE)].fillna(float(missing_flag == "visible"))
+    lines["occluded"] = (flags == 0).any(axis=1)
+    lines, faces = _find_faces(lines, root, issues)
+    points = np.full((len(faces), 5, 2), np.nan, np.float32)
+    points[:, :3] = faces[list(POINTS)].to_numpy().reshape(-1, 3, 2)
+    splits = []
+    for k in numbers:
+        verify, gallery, probes = (group_templates(lines, f"split{k} {part}") for part in PARTS)
+        comparisons = root / VERIFICATION / f"split{k}/verify_comparisons_{k}.csv"
+        pairs, same, unknown = _read_pairs(comparisons, verify, root, issues)
+        splits.append(TemplateTest(verify, pairs, same, ((probes, gallery),), k, unknown))
+    there = lines[lines["row"] >= 0]
+    counts = dict(images=there["image"].nunique(), faces=len(faces))
+    counts |= dict(identities=there["SUBJECT_ID"].nunique(), splits=len(splits))
+    counts["occluded"] = there["row"][there["occluded"]].nunique()
+    yaw = faces["FACE_YAW"].to_numpy()
+    index = _boxed_set("ijba", root, faces, five_points=points, yaw=yaw)
+    few = np.isfinite(points).all(axis=2).sum(axis=1) < LEAST_POINTS
+    kind = "fewer than two of the three points"
+    impact = "prepare leaves it out unless --landmarks or --detect has its points"
+    issues += [Issue(kind, file, impact) for file in index.attributes["file"][few].tolist()]
+    counts["without_two_points"] = int(few.sum())
+    return DatasetIndex(index, counts, tuple(issues), tuple(splits))
+
+
+# ---- IJB-C
+
+FLAGS = [f"OCC{number}" for number in range(1, 19)]
+# The two galleries, the mixed probes, and the comparisons, in protocols/.
+TABLES = ("ijbc_1N_gallery_G1.csv", "ijbc_1N_gallery_G2.csv", "ijbc_1N_probe_mixed.csv")
+MATCHES = "ijbc_11_G1_G2_matches.csv"
+MEDIA, PAIRS = "ijbc_face_tid_mid.txt", "ijbc_template_pair_label.txt"  # in meta/
+FIVE_POINTS = "ijbc_name_5pts_score.txt"
+CROPS = "loose_crop"
+
+
+def read_ijbc(root: Path) -> DatasetIndex:
+    """Read IJB-C in NIST's layout or in ArcFace's, whichever is there, NIST's first.
+
+    NIST's names no medium: frames of one ``SIGHTING_ID`` are taken for a video, a still for its
+    own. A face is occluded when any of its 18 OCC flags is set, as in the released code (whose list
+    names OCC18 twice and OCC8 never; we take all). ArcFace's names no subjects and no occlusion: no
+    galleries, and every template is an identity. ``protocol``: a TemplateTest.
+    """
+    root, issues = Path(root), list[Issue]()
+    layouts = {f"protocols/{MATCHES}": _read_nist, f"meta/{MEDIA}": _read_arcface}
+    read_layout = next((read for file, read in layouts.items() if (root / file).is_file()), None)
+    if read_layout is None:
+        raise UserError(f"{root} lacks {' and '.join(layouts)}")
+    faces, protocol, subjects, occluded = read_layout(root, issues)
+    counts = dict(images=len(np.unique(faces.attributes["image"])), faces=len(faces))
+    left, index = protocol.verify.subset(protocol.verify.rows >= 0)
+    formed = (index[protocol.pairs] >= 0).all(axis=1).sum()
+    counts |= dict(identities=subjects, templates=len(left), comparisons=int(formed))
+    return DatasetIndex(faces, counts | dict(occluded=occluded), tuple(issues), protocol)
+
+
+def _read_nist(root: Path, issues: list[Issue]) -> tuple[FaceSet, TemplateTest, int, int]:
+    """Return faces, protocol, and the numbers of subjects and of occluded faces."""
+    folder = root / "protocols"
+    tables = {str(folder / name): folder / name for name in TABLES}
+    texts, integers = ("FILENAME", "SIGHTING_ID"), ("TEMPLATE_ID", "SUBJECT_ID")
+    lines = _read_lines(tables, texts, integers, ("FRAME_NUM", *BOX, *FLAGS))
+    lines, faces = _find_faces(lines.rename(columns={"FILENAME": "FILE"}), root, issues)
+    # A still image is a medium by itself, frames are one by their sighting.
+    still, video = "still " + lines["row"].astype(str), "video " + lines["SIGHTING_ID"]
+    lines["MEDIA_ID"] = pd.factorize(still.where(lines["FRAME_NUM"].isna(), video))[0]
+    lines["occluded"] = (lines[FLAGS] > 0).any(axis=1)
+    *galleries, probes = [group_templates(lines, source) for source in tables]
+    # A template may be in several tables: it is verified as the first of them has it.
+    first_table = lines.groupby("TEMPLATE_ID")["source"].transform("first")
+    first = lines[lines["source"] == first_table].assign(source=str(folder))
+    verify = group_templates(first, str(folder))
+    pairs, same, unknown = _read_pairs(folder / MATCHES, verify, root, issues)
+    searches = tuple((probes, gallery) for gallery in galleries)
+    protocol = TemplateTest(verify, pairs, same, searches, unknown=unknown)
+    occluded = lines["row"][lines["occluded"] & (lines["row"] >= 0)].nunique()
+    return _boxed_set("ijbc", root, faces), protocol, faces["SUBJECT_ID"].nunique(), occluded
+
+
+def _read_arcface(root: Path, issues: list[Issue]) -> tuple[FaceSet, TemplateTest, int, int]:
+    """Return the same; this layout knows neither subjects nor occlusion."""
+    folder = root / "meta"
+    kinds = dict(name=str, TEMPLATE_ID=np.int64, MEDIA_ID=np.int64)
+    lines = read_numbers(folder / MEDIA, kinds, separator=r"\s+")
+    known = dict(SUBJECT_ID=-1, occluded=False, source=str(folder / MEDIA))
+    lines = lines.assign(FILE=f"{CROPS}/" + lines["name"], **known)
+    lines["template"] = "template " + lines["TEMPLATE_ID"].astype(str)
+    lines, first = _find_faces(lines, root, issues)
+    verify = group_templates(lines, str(folder / MEDIA))
+    pairs, same, unknown = _read_pairs(folder / PAIRS, verify, root, issues, labelled=True)
+    image, owners = first["image"].to_numpy(str), first["TEMPLATE_ID"].to_numpy()
+    points = [f"{axis}{k}" for k in range(5) for axis in "xy"]
+    kinds = {"name": str} | dict.fromkeys([*points, "score"], np.float32)
+    table = read_numbers(folder / FIVE_POINTS, kinds, separator=r"\s+")
+    known_points = table.drop_duplicates("name").set_index("name").reindex(first["name"])[points]
+    without = known_points.index[known_points.isna().any(axis=1)].tolist()
+    impact = "it cannot be aligned by them"
+    issues += [Issue("no five points", f"{FIVE_POINTS}, {name}", impact) for name in without]
+    five = known_points.to_numpy(np.float32).reshape(-1, 5, 2)
+    faces = photograph_set("ijbc", Files(root, image), owners, image=image, five_points=five)
+    impact = "the occluded subset and the galleries need NIST's tables"
+    issues.append(Issue("no subjects and no occlusion", "meta/", impact))
+    return faces, TemplateTest(verify, pairs, same, (), unknown=unknown), 0, 0
+
+
+# ---- what they share
+
+
+def _read_lines(tables: Mapping[str, Path], *columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of tables as ``read_table``, with the key of a line's table as ``source``."""
     parts = {source: read_table(path, *columns) for source, path in tables.items()}
-    return pd.concat(parts, names=["source"]).reset_index("source").reset_index(drop=True)
+    lines = pd.concat(parts, names=["source"]).reset_index("source").reset_index(drop=True)
+    return lines.assign(template="template " + lines["TEMPLATE_ID"].astype(str))
 
 
-def find_faces(
+def _find_faces(
     lines: pd.DataFrame, root: Path, issues: list[Issue]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return lines with ``image`` and ``row``, and the first of each box of an image; note gaps."""
@@ -34,11 +181,10 @@ def find_faces(
     there = lines["image"] != ""
     counts = lines[~there].drop_duplicates(["FILE", "template"])["FILE"].value_counts().sort_index()
     if not there.any():
-        first = lines["FILE"].iloc[0] if len(lines) else "none"
-        missing = f"none of the {len(counts)} images its tables name, such as {first}"
+        missing = f"none of the {len(counts)} images its tables name, such as {[*counts.index[:1]]}"
         raise UserError(f"{root} holds {missing}; put them there")
-    lost = {str(file): f"{count} templates lose it" for file, count in counts.items()}
     empty = np.setdiff1d(lines["template"], lines["template"][there])
+    lost = {str(file): f"{count} templates lose it" for file, count in counts.items()}
     issues += [Issue("missing image", *where) for where in lost.items()]
     impact = "it is left out with its comparisons"
     issues += [Issue("template without images", template, impact) for template in empty.tolist()]
@@ -66,13 +212,14 @@ def _stem(name: str) -> str:
     return folder + slash + (file.rpartition(".")[0] or file).lower()
 
 
-def face_set(name: str, root: Path, faces: pd.DataFrame, **attributes: np.ndarray) -> FaceSet:
+def _boxed_set(name: str, root: Path, faces: pd.DataFrame, **attributes: np.ndarray) -> FaceSet:
     """Return faces with boxes as a set; ``file`` is the image, ``#`` and its number there."""
-    image = faces["image"].to_numpy(str)
-    number = faces.groupby("image").cumcount().to_numpy().astype(str)
-    attributes |= dict(image=image, box=faces[list(BOX)].to_numpy(np.float32))
-    attributes["file"] = np.char.add(np.char.add(image, "#"), number)
-    return photograph_set(name, Files(root, image), faces["SUBJECT_ID"].to_numpy(), **attributes)
+    image, number = faces["image"], faces.groupby("image").cumcount().astype(str)
+    known = dict(image=image.to_numpy(str), box=faces[list(BOX)].to_numpy(np.float32))
+    known |= attributes | dict(file=(image + "#" + number).to_numpy(str))
+    return photograph_set(
+        name, Files(root, known["image"]), faces["SUBJECT_ID"].to_numpy(), **known
+    )
 
 
 def group_templates(lines: pd.DataFrame, source: str) -> Templates:
@@ -84,19 +231,16 @@ def group_templates(lines: pd.DataFrame, source: str) -> Templates:
     if len(mixed):
         one, two = subjects[mixed[0]], subjects[mixed[0] + 1]
         fault = f"template {ids[mixed[0]]} is of subject {one} in one line and {two} in another"
-        raise UserError(f"{source}: {fault}; a template is of one subject")
+        raise UserError(f"{source}: {fault}")
     rows, media = (lines[name].to_numpy(np.int64) for name in ("row", "MEDIA_ID"))
     starts = np.append(first, len(ids)).astype(np.int64)
     return Templates(known, subjects[first], rows, media, starts, lines["occluded"].to_numpy(bool))
 
 
-def read_pairs(
+def _read_pairs(
     path: Path, verify: Templates, root: Path, issues: list[Issue], *, labelled: bool = False
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return comparisons, (P, 2) int32 templates, (P,) whether of one person, and unknown ones.
-
-    By the templates' subjects, or by the third column, 0 or 1, of a file with white space.
-    """
+    """Return comparisons (P, 2), whether of one person by subject or label, and unknown ones."""
     names = ["first", "second", "label"][: 3 if labelled else 2]
     separator = r"\s+" if labelled else ","
     table = read_numbers(path, dict.fromkeys(names, np.int32), separator=separator)
@@ -111,8 +255,8 @@ def read_pairs(
         return pairs, verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]], unknown
     wrong = table["label"][~table["label"].isin((0, 1))]
     if len(wrong):
-        label = f"label must be 0 or 1, got {wrong.iloc[0]}"
-        raise UserError(f"{path}, line {wrong.index[0] + 1}: {label}")
+        line, label = wrong.index[0] + 1, wrong.iloc[0]
+        raise UserError(f"{path}, line {line}: label must be 0 or 1, got {label}")
     return pairs, table["label"].to_numpy()[kept] == 1, unknown
 
 
@@ -126,41 +270,3 @@ def index_pairs(
     low, high = np.sort(pairs[known], axis=1).astype(np.int64).T
     again = pd.Series(low * len(ids) + high).duplicated().to_numpy()  # the first of a pair stays
     return pairs[known[~again]], known[~again], int(again.sum())
-
-
-def read_table(
-    path: Path, texts: Sequence[str], integers: Sequence[str] = (), numbers: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Read columns of a CSV file with a header; ``numbers`` become float32, NaN where none."""
-    how: dict[str, Any] = dict(skipinitialspace=True, low_memory=False)
-    try:
-        table = pd.read_csv(require(path, NEEDED), dtype=dict.fromkeys(texts, str), **how)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no CSV table ({error})") from None
-    table.columns = table.columns.astype(str).str.strip()
-    if absent := [name for name in (*texts, *integers, *numbers) if name not in table]:
-        present = f"{', '.join(table.columns[:6])} and {max(0, len(table.columns) - 6)} more"
-        lacking = f"lacks the column {absent[0]} ({len(absent)} missing)"
-        raise UserError(f"{path} {lacking}; it has {present}")
-    for name in integers:
-        values = pd.to_numeric(table[name], errors="coerce")
-        if len(wrong := np.flatnonzero(values.isna() | (values % 1 != 0))):
-            value = f"{name} must be a whole number, got {table[name][wrong[0]]!r}"
-            raise UserError(f"{path}, line {wrong[0] + 2}: {value}")
-        table[name] = values.astype(np.int64)
-    measured = table[list(numbers)].apply(pd.to_numeric, errors="coerce").astype(np.float32)
-    words = table[list(texts)].fillna("").astype(str)
-    return pd.concat([words, table[list(integers)], measured], axis=1)
-
-
-def read_numbers(path: Path, kinds: Mapping[str, type], *, separator: str) -> pd.DataFrame:
-    """Read a table without header, such as fifteen million comparisons, by names and types."""
-    how: dict[str, Any] = dict(header=None, names=list(kinds), dtype=dict(kinds), index_col=False)
-    require(path, NEEDED)
-    try:
-        return pd.read_csv(path, sep=separator, **how)
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path} is empty") from None
-    except (ValueError, OverflowError) as error:  # of pandas and of decoding, too
-        expected = f"{len(kinds)} fields a line ({', '.join(kinds)}) and no header"
-        raise UserError(f"{path}: expected {expected}: {error}") from None

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,11 +33,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            if image.mode == "F":
-                raise UnreadableImage(f"{name}: floating-point pixels; save it with 8 or 16 bits")
-            return _as_rgb(ImageOps.exif_transpose(image))
-    except UnreadableImage:
-        raise
+            if image.mode != "F":
+                return _as_rgb(ImageOps.exif_transpose(image))
+            fault = "floating-point pixels; save it with 8 or 16 bits"
     except UnidentifiedImageError:
         content = f"{len(data)} bytes that begin with {data[:4]!r}" if data else "an empty file"
         fault = f"{content}, not an image this can read"
@@ -65,9 +63,14 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 class ImageSource(ABC):
-    """Encoded images at a path by their keys; ``places`` is where each lies in a file of many."""
+    """Encoded images at a path by their keys, as the ``images`` of a FaceSet: decoded when read.
+
+    A number gives one image, a slice, a mask or indices a smaller source. ``places`` is where each
+    lies in a file of many.
+    """
 
     called = "image"  # what messages call an entry of the path
+    dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(self, path: Path, keys: ArrayLike, places: np.ndarray | None = None) -> None:
         self.path, self.keys, self.places = Path(path), np.asarray(keys), places
@@ -75,8 +78,18 @@ class ImageSource(ABC):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, rows: np.ndarray) -> Self:
-        """Return some of the images, without holding the others."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3) by the first that can be read; others may differ until they are aligned."""
+        for row in range(len(self)):
+            with suppress(UnreadableImage):
+                return len(self), *self[row].shape
+        return len(self), 0, 0, 3
+
+    def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> Any:
+        rows = np.arange(len(self))[which]
+        if isinstance(which, (int, np.integer)):
+            return decode_image(self.read(int(rows)), self.name(int(rows)))
         places = None if self.places is None else self.places[rows]
         return type(self)(self.path, self.keys[rows], places)
 
@@ -110,48 +123,13 @@ class Files(ImageSource):
             raise UnreadableImage(f"{self.name(index)}: {error.strerror}") from None
 
 
-class LazyImages:
-    """Images of a source as the ``images`` of a FaceSet, all of one size for ``np.asarray``.
-
-    A number gives one decoded image, a slice, a mask or indices a smaller ``LazyImages``.
-    """
-
-    dtype, ndim = np.dtype(np.uint8), 4
-
-    def __init__(self, source: ImageSource) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, H, W, 3) by the first that can be read; others may differ until they are aligned."""
-        for row in range(len(self)):
-            with suppress(UnreadableImage):
-                return len(self), *self[row].shape
-        return len(self), 0, 0, 3
-
-    def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> Any:
-        rows = np.arange(len(self))[which]
-        if isinstance(which, (int, np.integer)):
-            return decode_image(self.source.read(int(rows)), self.source.name(int(rows)))
-        return LazyImages(self.source.take(rows))
-
-
 def photograph_set(
     name: str, source: ImageSource, subjects: Sequence[str] | np.ndarray, **attributes: np.ndarray
 ) -> FaceSet:
     """Return images as a set; the sorted subjects are its identities, the keys ``file``."""
     identity = np.unique(subjects, return_inverse=True)[1].astype(np.int64)
     known = {"file": source.keys.astype(str), "subject": np.array(subjects).astype(str)}
-    images = cast(np.ndarray, LazyImages(source))  # it has what readers of a FaceSet ask for
-    return FaceSet(name, images, identity, None, known | attributes)
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a path has the suffix of an image and is not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return FaceSet(name, source, identity, None, known | attributes)
 
 
 def require(path: Path, hint: str, kind: str = "file") -> Path:

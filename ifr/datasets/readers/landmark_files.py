@@ -1,7 +1,6 @@
 """Landmarks that come with photographs: ``.npz``, ``.csv`` or iBUG's ``.pts`` files."""
 
 import unicodedata
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.datasets.face_set import FaceSet
-from ifr.datasets.readers.ijb import read_table
 from ifr.datasets.readers.images import SUFFIXES, require
+from ifr.datasets.readers.tables import read_named, read_table
 from ifr.landmarks import NUM_LANDMARKS
 
 COLUMNS = [f"{axis}{point}" for point in range(NUM_LANDMARKS) for axis in "xy"]
@@ -31,35 +30,31 @@ def read_landmarks(path: Path, faces: FaceSet) -> GivenLandmarks:
     """Read 68 or five landmarks for the images of a set, in pixels of the images as shown.
 
     From ``.npz`` with ``names`` (M,) and ``landmarks`` (M, 68 or 5, 2); ``.csv`` with ``file, x0,
-    y0, ...``; or ``.pts`` files laid out as the images. ``.pts`` count the first pixel's centre as
-    1, as iBUG's do, and are moved by -0.5. Names are those of the attribute ``file``, or without
-    suffix where that is one image.
+    y0, ...``; or iBUG's ``.pts``, which count the first pixel's centre as 1 and are moved by -0.5.
+    Names are those of the attribute ``file``, or without suffix where that is one image.
     """
-    path = Path(path)
-    files = np.asarray(faces.attributes["file"]).astype(str)
+    path, files = Path(path), np.asarray(faces.attributes["file"]).astype(str)
     if path.is_dir():
-        return _match(path, *_read_pts_files(path), files)
-    require(path, "give an .npz, a .csv, or a folder of .pts")
-    if path.suffix.lower() == ".csv":
+        names, points = _read_pts_files(path)
+    elif require(path, "give an .npz, a .csv, or a folder of .pts").suffix.lower() == ".csv":
         header = path.open(encoding="utf-8", errors="replace").readline().split(",")
         columns = COLUMNS if f"x{FIVE}" in map(str.strip, header) else COLUMNS[: 2 * FIVE]
         table = read_table(path, ("file",), numbers=columns)
         names, points = table["file"].to_numpy(str), table[columns].to_numpy()
         points = points.reshape(len(points), -1, 2)
     elif path.suffix.lower() == ".npz":
-        names, points = _read_npz(path)
+        shapes = "names (M,) and landmarks (M, 68 or 5, 2)"
+        named, points = read_named(path, "names", "landmarks", shapes)
+        names = named.to_numpy(str)
+        if points.shape[1:] not in ((NUM_LANDMARKS, 2), (FIVE, 2)):
+            raise UserError(f"{path}: expected {shapes}, got {points.shape}")
     else:
         raise UserError(f"{path}: expected .npz, .csv, or a folder of .pts files")
     if len(broken := names[~np.isfinite(points).all(axis=(1, 2))]):
         fault = f"landmarks of {len(broken)} images are not finite numbers, first {broken[0]}"
-        raise UserError(f"{path}: the {fault}; leave out images without landmarks")
-    return _match(path, names, points, files)
-
-
-def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray) -> GivenLandmarks:
+        raise UserError(f"{path}: {fault}; leave these out")
     known = pd.Index(names)
-    if known.has_duplicates:
-        repeated = known[known.duplicated()]
+    if len(repeated := known[known.duplicated()]):
         raise UserError(f"{path}: {len(repeated)} names come twice, first {repeated[0]}")
     rows = known.get_indexer(files)
     # What is left is matched without suffixes, where only one name and one file have that path.
@@ -71,8 +66,8 @@ def _match(path: Path, names: np.ndarray, points: np.ndarray, files: np.ndarray)
     rows = np.where((rows < 0) & ~wanted.duplicated(keep=False), by_stem, rows)
     if len(files) and (rows < 0).all():
         came = f"none of its {len(names)} names, such as {names[:1].tolist()}"
-        wanted = f"is an image of the set, such as {files[0]}"
-        raise UserError(f"{path}: {came}, {wanted}; names are paths below the root")
+        remedy = f"is an image of the set, such as {files[0]}; names are paths below the root"
+        raise UserError(f"{path}: {came}, {remedy}")
     matched = np.full((len(files), *points.shape[1:]), np.nan, np.float32)
     matched[rows >= 0] = points[rows[rows >= 0]]
     unused = np.setdiff1d(np.arange(len(names)), rows)
@@ -86,39 +81,16 @@ def _stem(name: str) -> str:
     return name[: -len(suffix)] if suffix.lower() in (*SUFFIXES, ".pts") else name
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path), np.load(path) as stored:
-            found, expected = list(stored), "names (M,) and landmarks (M, 68 or 5, 2)"
-            absent = [name for name in ("names", "landmarks") if name not in found]
-            names, points = (None if absent else stored[name] for name in ("names", "landmarks"))
-    except ValueError:
-        fault = "names or landmarks are Python objects, which are not read: they could run code"
-        remedy = "save text as np.array(names, dtype=str) and landmarks as float32"
-        raise UserError(f"{path}: {fault}; {remedy}") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as .npz, as np.savez writes ({error})") from None
-    if names is None or points is None:
-        came = ", ".join(found) or "nothing"
-        raise UserError(f"{path} lacks {' and '.join(absent)}: expected {expected}, found {came}")
-    if names.ndim != 1 or points.shape not in [(len(names), P, 2) for P in (NUM_LANDMARKS, FIVE)]:
-        raise UserError(f"{path}: expected {expected}, got {names.shape} and {points.shape}")
-    if points.dtype.kind not in "fiu":
-        raise UserError(f"{path}: landmarks must be numbers, got {points.dtype}")
-    return names.astype(str), points.astype(np.float32)
-
-
 def _read_pts_files(root: Path) -> tuple[np.ndarray, np.ndarray]:
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".pts")
-    points = {path: read_pts(path) for path in paths}
-    if not points:
+    if not paths:
         raise UserError(f"{root} holds no .pts file; expected one for each image, named as it")
-    for path, found in points.items():
-        if found.shape != (first := points[paths[0]]).shape:
-            counts = f"{len(found)} points, {paths[0].name} has {len(first)}"
+    points = [read_pts(path) for path in paths]
+    for path, found in zip(paths, points, strict=True):
+        if len(found) != len(points[0]):
+            counts = f"{len(found)} points, {paths[0].name} has {len(points[0])}"
             raise UserError(f"{path} has {counts}; give one kind")
-    names = [path.relative_to(root).as_posix() for path in paths]
-    return np.array(names), np.stack(list(points.values()))
+    return np.array([path.relative_to(root).as_posix() for path in paths]), np.stack(points)
 
 
 def read_pts(path: Path) -> np.ndarray:

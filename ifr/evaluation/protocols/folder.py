@@ -6,10 +6,9 @@ import pandas as pd
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
-from ifr.datasets.index import PairList, Templates, on_rows
-from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
+from ifr.datasets.index import PairList, Templates, TemplateTest, on_rows
 from ifr.datasets.template_splits import template_splits
-from ifr.evaluation.protocols.ar import draw_pairs
+from ifr.evaluation.protocols.pairs import draw_pairs
 
 FOLDS = 10  # as LFW, or fewer where the people do not suffice
 GENUINE = 3000  # pairs of one person at most, as LFW has
@@ -18,7 +17,7 @@ RULE = (
     f"drawn with seed {{seed}} from the folder, not published: of up to {PEOPLE:,} people with "
     f"several images and as many with one, in folds that share no person, up to {GENUINE:,} pairs "
     "of one person, of each as few images as suffice, and as many of two; ten splits of two thirds "
-    "of those with several, a gallery template of four images, or one fewer than there are, and "
+    "of those with several, a gallery template of two images, or one fewer than there are, and "
     "probes of one to three of the rest, each compared with every gallery template"
 )
 
@@ -32,7 +31,7 @@ def level_of(faces: FaceSet) -> int | None:
     return folders.index(subject) + 1 if subject in folders else None
 
 
-def draw_protocol(faces: FaceSet, *, seed: int = 0) -> tuple[PairList, IjbaProtocol]:
+def draw_protocol(faces: FaceSet, *, seed: int = 0) -> tuple[PairList, tuple[TemplateTest, ...]]:
     """Draw verification pairs and template splits from people as a folder holds them."""
     people, counts = np.unique(faces.identity, return_counts=True)
     rng = stream(seed, "protocol/folder pairs")
@@ -51,24 +50,18 @@ def draw_protocol(faces: FaceSet, *, seed: int = 0) -> tuple[PairList, IjbaProto
         count = min(same.sum(), (~same).sum())  # as many of either kind
         kept = np.r_[:count, len(same) - count : len(same)]
         drawn.append((own[pairs[kept]], same[kept], np.full(2 * count, fold)))
-    whole = PairList(*map(np.concatenate, zip(*drawn, strict=True)))
-    return whole, _splits(faces, np.isin(faces.identity, several), seed)
-
-
-def _splits(faces: FaceSet, several: np.ndarray, seed: int) -> IjbaProtocol:
-    """Draw template splits of the people with several images, (N,) bool."""
-    rows, splits = np.flatnonzero(several), []
+    pairs_drawn = PairList(*map(np.concatenate, zip(*drawn, strict=True)))
+    rows, tests = np.flatnonzero(np.isin(faces.identity, several)), []
     plain = dict(occluder=np.full(len(rows), "none"))  # none is marked
     some = FaceSet(faces.name, rows, faces.identity[rows], None, plain)  # no image is looked at
     for number, split in enumerate(template_splits(some, seed=seed), start=1):
-        probes, gallery = both = on_rows((split.probes, split.gallery), rows)
+        probes, gallery = search = on_rows((split.probes, split.gallery), rows)
         parts = {  # of the templates verified: those of the probes, then the gallery's
-            name: np.concatenate([getattr(one, name) for one in both])
+            name: np.concatenate([getattr(one, name) for one in search])
             for name in ("subjects", "rows", "media", "occluded")
         }
         starts = np.concatenate([probes.starts, probes.starts[-1] + gallery.starts[1:]])
         verify = Templates(np.arange(len(starts) - 1), starts=starts, **parts)
-        pairs = (split.pairs + [0, len(probes)]).astype(np.int32)
-        templates = (verify, pairs, split.same, gallery, probes)
-        splits.append(IjbaSplit(number, *templates))
-    return IjbaProtocol(tuple(splits))
+        compared = (split.pairs + [0, len(probes)]).astype(np.int32)
+        tests.append(TemplateTest(verify, compared, split.same, (search,), number))
+    return pairs_drawn, tuple(tests)

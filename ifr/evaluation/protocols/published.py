@@ -11,16 +11,14 @@ import pandas as pd
 from ifr.common.errors import UserError
 from ifr.datasets import load_set
 from ifr.datasets.check import read
-from ifr.datasets.index import ABSENT, DatasetIndex, PairList, on_rows, prepared_rows
-from ifr.datasets.readers.ijba import SPLITS, IjbaProtocol, read_ijba
-from ifr.datasets.readers.ijbc import IjbcProtocol
+from ifr.datasets.index import ABSENT, DatasetIndex, PairList, TemplateTest, on_rows, prepared_rows
+from ifr.datasets.readers.ijb import SPLITS
 from ifr.evaluation import ijba_protocol, ijbc_protocol, random_rectangles, set_features
 from ifr.evaluation.features import check_features, load_embedding, read_features
 from ifr.evaluation.onnx_model import OURS, InputConvention
-from ifr.evaluation.protocols.ar import ar_tests
 from ifr.evaluation.protocols.folder import RULE, draw_protocol, level_of
 from ifr.evaluation.protocols.ijb import present, template_counts
-from ifr.evaluation.protocols.lfw import lfw_protocol
+from ifr.evaluation.protocols.pairs import ar_tests, lfw_protocol
 from ifr.evaluation.protocols.report import Report, Test, pair_counts, report_of
 
 # The protocols on templates, with their scores: those of IJB, which mark natural occlusions, are
@@ -45,21 +43,24 @@ def run_protocol(
 ) -> Report:
     """Return mean and deviation of what a protocol measures of an embedding, and what is lost.
 
-    ``path`` is the data set as published, ``prepared`` what ``ifr data prepare`` made of it;
-    ``embedding`` a network or an ``.npz`` of features. Occlusion is ``none``, ``synthetic`` (a
-    warped mask on every image, as in training) or ``natural`` (the occluded subset of IJB-A and
-    IJB-C). Without ``score`` the released code's is taken.
+    ``path`` is the data set as published, ``prepared`` what ``ifr data prepare`` made of it.
+    Occlusion is ``none``, ``synthetic`` (a warped mask on every image) or ``natural`` (the occluded
+    subset of IJB-A and IJB-C). Without ``score`` the released code's is taken.
     """
-    _check_request(name, occlusion, score)
+    if name not in NAMES:
+        raise UserError(f"no protocol for {name!r}: choose one of {', '.join(NAMES)}")
+    if occlusion not in ("none", "synthetic", "natural"):
+        raise UserError(f"occlusion must be one of none, synthetic, natural, got {occlusion!r}")
+    if name not in TEMPLATES and (occlusion == "natural" or score is not None):
+        raise UserError(f"natural occlusion and score are of IJB-A and IJB-C, not of {name}")
     stored, masked = embedding.suffix.lower() == ".npz", occlusion == "synthetic"
     if stored and (masked or mirror or convention != OURS):
-        options = "masks, mirrored faces and options of its input"
-        raise UserError(f"{embedding} holds features: {options} need a network")
+        raise UserError(f"{embedding} holds features: masks and input options need a network")
     faces, network = load_set(prepared), None if stored else load_embedding(embedding, convention)
-    if name == "ijba":
-        index = read_ijba(path, missing_flag=missing_flag)
-    else:
-        index = read(name, path, level_of(faces) if name == "folder" else None)
+    of_format: dict[str, Any] = dict(
+        ijba=dict(missing_flag=missing_flag), folder=dict(level=level_of(faces))
+    )
+    index = read(name, path, **of_format.get(name, {}))
     if index.protocol is None and name not in ("ar", "folder"):
         raise UserError(f"{path} holds no protocol: ifr data check {name} says what lacks")
     rows = prepared_rows(index, faces)
@@ -80,20 +81,11 @@ def run_protocol(
         doubts.append("the network was trained on these very faces")
     taken = None if network is None else network.convention
     told = "" if taken == convention else ", as its file tells"
-    about: dict[str, Any] = dict(protocol=name, path=str(path), faces=str(prepared))
-    about |= dict(embedding=str(embedding), images_compared=len(compared))
+    places = dict(path=str(path), faces=str(prepared), embedding=str(embedding))
+    about = dict(protocol=name, **places, images_compared=len(compared))
     about |= dict(images_prepared=len(faces), occlusion=occlusion, mirror=mirror, **how, seed=seed)
     about |= dict(input=taken and f"{taken}{told}", convention=taken and asdict(taken))
     return report_of(tests, features, about, [*doubts, *more])
-
-
-def _check_request(name: str, occlusion: str, score: str | None) -> None:
-    if name not in NAMES:
-        raise UserError(f"no protocol for {name!r}: choose one of {', '.join(NAMES)}")
-    if occlusion not in ("none", "synthetic", "natural"):
-        raise UserError(f"occlusion must be one of none, synthetic, natural, got {occlusion!r}")
-    if name not in TEMPLATES and (occlusion == "natural" or score is not None):
-        raise UserError(f"natural occlusion and score are of IJB-A and IJB-C, not of {name}")
 
 
 def _tests(
@@ -102,24 +94,24 @@ def _tests(
     """Return the tests of a data set, and what keeps them from being published ones."""
     if name == "ar":
         return ar_tests(index.faces, rows, seed)
-    if name != "folder":
-        return [_test(on_rows(index.protocol, rows), how)], []
-    drawn = draw_protocol(index.faces, seed=seed)
-    return [_test(on_rows(one, rows), how) for one in drawn], [RULE.format(seed=seed)]
+    own = name == "folder"
+    drawn: Any = draw_protocol(index.faces, seed=seed) if own else (index.protocol,)
+    tests = [_test(on_rows(one, rows), how) for one in drawn]
+    return tests, [RULE.format(seed=seed)] if own else []
 
 
-def _test(protocol: PairList | IjbaProtocol | IjbcProtocol, how: dict[str, Any]) -> Test:
+def _test(protocol: Any, how: dict[str, Any]) -> Test:
     """Return the test of pairs, which takes no options, or of templates."""
     if isinstance(protocol, PairList):
         rows, folds = np.unique(protocol.pairs[protocol.formed]), len(np.unique(protocol.folds))
         if not len(rows):
             raise UserError("none of the pairs has both its images in the prepared set")
-        return Test(
-            rows, pair_counts(protocol), partial(lfw_protocol, pairs=protocol), "folds", folds
-        )
-    parts = (protocol,) if isinstance(protocol, IjbcProtocol) else protocol.splits
-    rows = np.concatenate([present(part, natural=how["natural"]).rows for part in parts])
-    counts = pd.concat([template_counts(part, natural=how["natural"]) for part in parts])
-    if isinstance(protocol, IjbcProtocol):
-        return Test(rows, counts, partial(ijbc_protocol, protocol=protocol, **how), "test", 1)
-    return Test(rows, counts, partial(ijba_protocol, protocol=protocol, **how), "splits", SPLITS)
+        measure = partial(lfw_protocol, pairs=protocol)
+        return Test(rows, pair_counts(protocol), measure, "folds", folds)
+    tests = (protocol,) if isinstance(protocol, TemplateTest) else protocol
+    natural, splits = how["natural"], isinstance(protocol, tuple)
+    rows = np.concatenate([present(test, natural=natural).rows for test in tests])
+    counts = pd.concat([template_counts(test, natural=natural) for test in tests])
+    if splits:
+        return Test(rows, counts, partial(ijba_protocol, splits=tests, **how), "splits", SPLITS)
+    return Test(rows, counts, partial(ijbc_protocol, test=tests[0], **how), "test", 1)

@@ -23,76 +23,82 @@ def evaluate_templates(features: np.ndarray, splits: Splits, **options: Any) -> 
     """Return split and ``MEASURES`` in percent; options are of :func:`split_scores`."""
     rows = []
     for split in splits:
-        _, scores, same, similarity, probes, gallery = _compare(features, split, **options)
-        ranks = [rank_accuracy(similarity, probes, gallery, k) for k in RANKS]
-        rows.append(100 * np.array([*tars_at_fars(scores, same, FARS), *ranks]))
+        similarity, probes, gallery = search = _search(features, split, **options)
+        ranks = [rank_accuracy(*search, k) for k in RANKS]
+        tars = tars_at_fars(similarity.ravel(), (probes[:, None] == gallery).ravel(), FARS)
+        rows.append(100 * np.array([*tars, *ranks]))
     return pd.DataFrame(rows, columns=list(MEASURES)).rename_axis("split").reset_index()
 
 
 def bootstrap_templates(
     features: np.ndarray, splits: Splits, *, resamples: int = 1000, seed: int = 0, **options: Any
 ) -> pd.DataFrame:
-    """Return ``MEASURES``, mean over splits, for resampled test identities, (resamples, 4).
-
-    The same seed draws the same people, so figures of two networks can be subtracted row by row.
-    """
+    """Return ``MEASURES``, mean over splits, for people resampled by the seed, (resamples, 4)."""
     people = 1 + max(int(split.gallery.subjects.max()) for split in splits)
     counts = bootstrap_counts(people, resamples, seed)
     total = np.zeros((resamples, len(MEASURES)))
     for split in splits:
-        pairs, scores, same, similarity, probes, gallery = _compare(features, split, **options)
-        drawn, ranks = counts[:, probes], mate_ranks(similarity, probes, gallery)
-        tars = _resampled_tars(pairs, scores, same, drawn, counts[:, gallery]).T
+        similarity, probes, gallery = search = _search(features, split, **options)
+        drawn, ranks = counts[:, probes], mate_ranks(*search)
+        mates = probes[:, None] == gallery
+        tars = _resampled_tars(similarity, mates, drawn, counts[:, gallery]).T
         size = np.maximum(drawn.sum(axis=1), 1)
         total += np.stack([*tars, *((drawn * (ranks <= k)).sum(axis=1) / size for k in RANKS)], 1)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
 
 def _resampled_tars(
-    pairs: np.ndarray, scores: np.ndarray, same: np.ndarray, probes: np.ndarray, gallery: np.ndarray
+    similarity: np.ndarray, mates: np.ndarray, probes: np.ndarray, gallery: np.ndarray
 ) -> np.ndarray:
-    """Return true accept rates (resamples, F), of all pairs of templates.
+    """Return true accept rates (resamples, F), of all pairs (P, G), each template drawn so often.
 
-    ``probes`` and ``gallery`` are how often each is drawn, (resamples, P) and (resamples, G).
-    Impostors below the highest count in all, as one pair that is accepted last.
+    As ``tars_at_fars`` with weights, at a tenth of the time: of the impostors only the highest are
+    ordered, and those below them are accepted last, as one pair.
     """
-    count = max(LEAST_HIGHEST, round(HIGHEST * len(scores)))
-    level = np.partition(scores[~same], -count)[-count] if (~same).sum() > count else -np.inf
-    kept = np.flatnonzero(same | (scores >= level))
-    (first, second), mates = pairs[kept].T, same[kept]
-    own = pairs[same]  # a person's probe and gallery template are drawn together
-    total = probes.sum(1) * gallery.sum(1) - (probes[:, own[:, 0]] * gallery[:, own[:, 1]]).sum(1)
-    listed, truth = np.append(scores[kept], -np.inf), np.append(mates, False)
+    count = max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
+    strangers = similarity[~mates]
+    level = np.partition(strangers, -count)[-count] if len(strangers) > count else -np.inf
+    own, its = _highest_first(similarity, mates)  # a person's templates are drawn together
+    genuine = similarity[own, its]
+    impostors = _highest_first(similarity, ~mates & (similarity >= level))
+    listed = np.append(similarity[impostors], -np.inf)
     rates = []
     for part in np.array_split(np.arange(len(probes)), -(-len(probes) // CHUNK)):
-        one, two = probes[part][:, first], gallery[part][:, second]
-        weights = np.where(mates, one, one * two)
-        rest = total[part] - weights[:, ~mates].sum(1)
-        weights = np.column_stack([weights, rest])
-        rates.append(tars_at_fars(listed, truth, FARS, weights=weights).T)
+        one, two = probes[part], gallery[part]
+        same = one[:, own].cumsum(axis=1)
+        accepted = (one[:, impostors[0]] * two[:, impostors[1]]).cumsum(axis=1)
+        total = one.sum(1) * two.sum(1) - (one[:, own] * two[:, its]).sum(1)
+        tars = []
+        for far in FARS:
+            above = listed[(accepted <= far * total[:, None] + 1e-9).sum(axis=1)]  # none of these
+            hits = np.searchsorted(-genuine, -above, side="left")
+            got = np.take_along_axis(np.pad(same, ((0, 0), (1, 0))), hits[:, None], axis=1)[:, 0]
+            tars.append(got / np.maximum(same[:, -1], 1))
+        rates.append(np.stack(tars, axis=1))
     return np.concatenate(rates)
+
+
+def _highest_first(scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of chosen scores, the highest first."""
+    row, column = np.nonzero(chosen)
+    order = np.argsort(-scores[row, column], kind="stable")
+    return row[order], column[order]
 
 
 def split_scores(
     features: np.ndarray, split: TemplateSplit, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores and the truth of a split's pairs, (P,) each.
-
-    Of the clean probes, or ``natural``, those occluded; ``score`` is of ``identification_scores``.
-    """
-    _, scores, same, *_ = _compare(features, split, **options)
-    return scores, same
+    """Return scores and truth of all pairs, (P,) each, of the clean or the ``natural`` probes."""
+    similarity, probes, gallery = _search(features, split, **options)
+    return similarity.ravel(), (probes[:, None] == gallery).ravel()
 
 
-def _compare(
+def _search(
     features: np.ndarray, split: TemplateSplit, natural: bool = False, score: str = "mean_cosine"
-) -> tuple[np.ndarray, ...]:
-    """Return templates (M, 2), scores and truth of pairs, and what ``mate_ranks`` takes."""
-    probes, index = split.probes.subset(split.probes.occluded == natural)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what ``mate_ranks`` takes."""
+    probes = split.probes.subset(split.probes.occluded == natural)[0]
     if len(probes) == 0:
         raise UserError(f"the split has no {'naturally occluded' if natural else 'clean'} probes")
     similarity = identification_scores(features, probes, split.gallery, score=score)
-    pairs = np.stack([index[split.pairs[:, 0]], split.pairs[:, 1]], axis=1)
-    same, pairs = split.same[pairs[:, 0] >= 0], pairs[pairs[:, 0] >= 0]
-    search = similarity, probes.subjects, split.gallery.subjects
-    return pairs, similarity[tuple(pairs.T)], same, *search
+    return similarity, probes.subjects, split.gallery.subjects

@@ -60,10 +60,8 @@ class Report:
         table = measures.to_string(index=False, na_rep="", float_format="{:.2f}".format)
         total = self.counts.groupby("kind", sort=False, as_index=False).sum(numeric_only=True)
         counts = pd.concat([self.counts, total.assign(part="all")])
-        counts["cell"] = [
-            f"{row.used:,} of {row.listed:,}" if row.lost else f"{row.used:,}"
-            for row in counts.itertuples()
-        ]
+        used, of = counts["used"].map("{:,}".format), counts["listed"].map(" of {:,}".format)
+        counts["cell"] = used + of.where(counts["lost"] > 0, "")
         cells = counts.pivot(index="part", columns="kind", values="cell")
         cells = cells.loc[counts["part"].unique(), counts["kind"].unique()].fillna("")
         used = cells.rename_axis(index=None, columns="used").to_string()

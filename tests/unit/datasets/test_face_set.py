@@ -195,7 +195,7 @@ def test_splits_keep_their_promises():
             assert (faces.identity[images] == person).all()
             assert not occluded[images].any()
         for images, person, flag in zip(
-            rows_of(split.probes), split.probe_ids, split.probe_occluded, strict=True
+            rows_of(split.probes), split.probes.subjects, split.probe_occluded, strict=True
         ):
             assert PROBE_IMAGES[0] <= len(images) <= PROBE_IMAGES[1]
             assert (faces.identity[images] == person).all()
@@ -214,7 +214,7 @@ def test_pairs_are_all_of_a_probe_and_an_enrolled_template_and_none_twice():
     assert len(split.pairs) == len(split.probes) * len(split.gallery)
     assert split.pairs[:, 1].max() < len(split.gallery)
     for (probe, gallery), same in zip(split.pairs, split.same, strict=True):
-        assert same == (split.probe_ids[probe] == split.gallery_ids[gallery])
+        assert same == (split.probes.subjects[probe] == split.gallery_ids[gallery])
 
 
 def test_splits_are_drawn_anew_from_the_seed():
@@ -254,7 +254,7 @@ def test_two_clean_images_of_a_person_are_enough_and_one_is_not():
             continue
         split = template_splits(few, splits=1, share=1)[0]
         assert np.diff(split.gallery.starts).tolist() == [1, 1, 1]
-        assert np.unique(split.probe_ids[~split.probe_occluded]).tolist() == [0, 1, 2]
+        assert np.unique(split.probes.subjects[~split.probe_occluded]).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import pytest
 from PIL import Image
 
 from ifr.common.errors import UserError
-from ifr.datasets.readers.ijb import group_templates, index_pairs
-from ifr.datasets.readers.ijba import read_ijba
-from ifr.datasets.readers.ijbc import read_ijbc
+from ifr.datasets.readers.ijb import group_templates, index_pairs, read_ijba, read_ijbc
 from ifr.evaluation.protocols.ijb import present
 
 IJBA = [
@@ -108,8 +106,8 @@ def ijba(smoke_sets, tmp_path):
 
 def test_ijba_reads_both_trees(ijba, smoke_sets):
     reading = read_ijba(ijba)
-    faces, split = reading.faces, reading.protocol.splits[0]
-    assert len(reading.protocol.splits) == 3 and reading.counts["splits"] == 3
+    faces, split = reading.faces, reading.protocol[0]
+    assert len(reading.protocol) == 3 and reading.counts["splits"] == 3
     assert reading.counts["images"] == 5 and reading.counts["faces"] == 5
     assert reading.counts["identities"] == 3  # subject 3's one image is missing
     assert split.verify.ids.tolist() == [10, 11, 12, 13]
@@ -124,7 +122,8 @@ def test_ijba_reads_both_trees(ijba, smoke_sets):
     left = present(split)
     assert left.verify.ids.tolist() == [10, 11, 12]
     assert left.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
-    assert split.gallery.subjects.tolist() == [1, 2] and split.probes.subjects.tolist() == [1, 4]
+    [(probes, gallery)] = split.searches
+    assert gallery.subjects.tolist() == [1, 2] and probes.subjects.tolist() == [1, 4]
     row = faces.attributes["image"].tolist().index("img/3.png")
     assert np.array_equal(faces.images[row], smoke_sets["validation"].images[2])
 
@@ -151,8 +150,8 @@ def test_faces_with_fewer_than_two_points_are_counted(ijba):
 
 
 def test_the_rule_of_a_missing_flag_is_an_option(ijba):
-    seen = read_ijba(ijba, missing_flag="visible").protocol.splits[0].verify
-    hidden = read_ijba(ijba, missing_flag="occluded").protocol.splits[0].verify
+    seen = read_ijba(ijba, missing_flag="visible").protocol[0].verify
+    hidden = read_ijba(ijba, missing_flag="occluded").protocol[0].verify
     assert seen.occluded.tolist() == [False, False, True, False, False, False]
     assert hidden.occluded.tolist() == [False, False, True, False, True, False]
     assert read_ijba(ijba, missing_flag="occluded").counts["occluded"] == 2
@@ -301,7 +300,7 @@ def test_ijbc_in_arcfaces_layout(arcface):
     protocol = reading.protocol
     left = present(protocol)
     assert left.pairs.tolist() == [[0, 1], [0, 2]] and left.same.tolist() == [True, False]
-    assert protocol.galleries == () and protocol.probes is None and left.searches == []
+    assert protocol.searches == () == left.searches
     assert left.verify.subjects.tolist() == [-1, -1, -1]
     points = reading.faces.attributes["five_points"]
     assert points[0].tolist() == [[40, 41], [42, 43], [44, 45], [46, 47], [48, 49]]

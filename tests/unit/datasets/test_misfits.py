@@ -9,8 +9,7 @@ from PIL import Image
 
 from ifr.common.errors import UserError
 from ifr.datasets import load_set
-from ifr.datasets.check import check
-from ifr.datasets.doubts import doubts
+from ifr.datasets.check import check, doubts
 from ifr.datasets.prepare import prepare
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.landmark_files import GivenLandmarks

@@ -13,7 +13,7 @@ from conftest import write_people
 from PIL import Image
 from typer.testing import CliRunner
 
-from ifr.cli.data import app
+from ifr.cli.photographs import app
 from ifr.common.errors import UserError
 from ifr.datasets import load_set
 from ifr.datasets.check import read

@@ -10,10 +10,9 @@ from conftest import write_people
 from PIL import Image
 
 from ifr.common.errors import UserError
-from ifr.datasets.readers.bins import read_bin
 from ifr.datasets.readers.folder import read_folder
 from ifr.datasets.readers.images import UnreadableImage, decode_image
-from ifr.datasets.readers.recordio import MAGIC_BYTES, read_recordio
+from ifr.datasets.readers.insightface import MAGIC_BYTES, read_bin, read_recordio
 
 
 def encoded(image, kind="PNG"):
@@ -248,7 +247,7 @@ def test_a_payload_that_holds_the_magic_is_joined_again(tmp_path, pictures):
     payload = record(1, pictures[0] + MAGIC_BYTES + b"abc" + MAGIC_BYTES + b"defg")
     write_records(tmp_path, [record(0, pictures[1]), payload], split={1})
     faces = read_recordio(tmp_path).faces
-    assert faces.images.source.read(1) == payload[24:]
+    assert faces.images.read(1) == payload[24:]
     assert faces.images[1].shape == (112, 112, 3)
 
 
@@ -373,8 +372,8 @@ def test_some_images_of_a_source_keep_their_names_and_bytes(tmp_path, pictures, 
     write_records(tmp_path / "rec", [record(k % 2, p) for k, p in enumerate(pictures)])
     (tmp_path / "a.bin").write_bytes(pickle.dumps(([*pictures, pictures[0]], [True] * 3)))
     for index in (read_folder(root), read_recordio(tmp_path / "rec"), read_bin(tmp_path / "a.bin")):
-        source, rows = index.faces.images.source, np.array([4, 1])
-        some = pickle.loads(pickle.dumps(source.take(rows)))
+        source, rows = index.faces.images, np.array([4, 1])
+        some = pickle.loads(pickle.dumps(source[rows]))
         assert len(some) == 2 and len(pickle.dumps(some)) < len(pickle.dumps(source)) + 200
         for new, old in enumerate(rows):
             assert some.name(new) == source.name(old) and some.size(new) == source.size(old)

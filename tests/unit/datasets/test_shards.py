@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_what_is_done_is_kept(
             make(tmp_path / "a", Counted(KeyboardInterrupt, done))
     with monkeypatch.context() as patch:
         patch.setattr(np, step, full)
-        with pytest.raises(DiskFull, match=r"making things needs \d+ bytes in .* is done is kept"):
+        with pytest.raises(DiskFull, match=r"cannot be written: No space .* finished is kept"):
             make(tmp_path / "a")
     assert not [path for path in tmp_path.rglob("*.*") if path.name.count(".partial") > 1]
     again = Counted()

@@ -16,9 +16,7 @@ from template_oracles import (
     templates_of,
 )
 
-from ifr.datasets.index import on_rows
-from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
-from ifr.datasets.readers.ijbc import IjbcProtocol
+from ifr.datasets.index import TemplateTest, on_rows
 from ifr.evaluation import MEASURES, ijba_protocol, ijbc_protocol
 from ifr.evaluation.protocols.ijb import present, template_counts
 
@@ -50,14 +48,12 @@ def small_split():
     )
     pairs = np.array([[0, 3], [1, 4], [2, 5], [0, 4], [1, 5], [2, 3], [1, 3]])
     same = np.array([True, True, True, False, False, False, False])
-    return features, IjbaSplit(
-        number=4, verify=verify, pairs=pairs, same=same, gallery=gallery, probes=probes
-    )
+    return features, TemplateTest(verify, pairs, same, ((probes, gallery),), split=4)
 
 
 def test_ijba_by_hand(small_split):
     features, split = small_split
-    row = ijba_protocol(features, IjbaProtocol(splits=(split,)), score="mean_cosine").iloc[0]
+    row = ijba_protocol(features, (split,), score="mean_cosine").iloc[0]
     # Genuine pairs are 10, 0 and 30 degrees apart, impostors 90, 60, 170 and 80.
     assert row["tar_01_percent"] == 100 and row["tar_001_percent"] == 100
     # With a mate: 10 (right), 80 (right), 100 of person 3 (second), 150 (right), 60 of person 1
@@ -74,7 +70,7 @@ def test_ijba_by_hand(small_split):
 
 def test_ijba_natural_keeps_occluded_images_and_a_whole_gallery(small_split):
     features, split = small_split
-    protocol = IjbaProtocol(splits=(split,))
+    protocol = (split,)
     row = ijba_protocol(features, protocol, natural=True, score="mean_cosine").iloc[0]
     # Left to verify are templates 0, 1, 4 (its first image, at 80 degrees) and 5; of the pairs
     # 1-4 (10 degrees, genuine), 0-4 (80 degrees) and 1-5 (60 degrees).
@@ -88,8 +84,8 @@ def test_a_mate_tied_with_a_stranger_is_behind_it(small_split):
     features[3] = features[4] = [0.5**0.5, 0.5**0.5]
     features[0], features[1] = [1, 0], [0, 1]
     probes = templates_of([[3], [4]], [1, 2])
-    split = replace(split, probes=probes)
-    row = ijba_protocol(features, IjbaProtocol(splits=(split,)), score="media").iloc[0]
+    split = replace(split, searches=((probes, split.searches[0][1]),))
+    row = ijba_protocol(features, (split,), score="media").iloc[0]
     assert row["rank_1_percent"] == 0 and row["rank_5_percent"] == 100
 
 
@@ -135,7 +131,7 @@ def test_a_natural_subset_loses_only_what_it_lists(small_split):
 
 def test_a_mate_lost_in_one_gallery_leaves_the_search_of_the_other(small_ijbc):
     features, protocol = small_ijbc
-    lost = protocol.galleries[0]
+    lost = protocol.searches[0][1]
     rows = np.arange(80)
     rows[lost.rows[lost.starts[1] : lost.starts[2]]] = -1  # person 1 of gallery 1
     left = on_rows(protocol, rows)
@@ -161,13 +157,8 @@ def test_ijba_equals_loops_on_random_splits(score, natural):
         gallery = replace(gallery, subjects=rng.permutation(8)[:5])
         pairs = rng.integers(0, 30, (150, 2))
         same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
-        splits.append(
-            IjbaSplit(
-                number=number, verify=verify, pairs=pairs, same=same, gallery=gallery, probes=probes
-            )
-        )
-    protocol = IjbaProtocol(splits=tuple(splits))
-    table = ijba_protocol(features, protocol, natural=natural, score=score)
+        splits.append(TemplateTest(verify, pairs, same, ((probes, gallery),), number))
+    table = ijba_protocol(features, splits, natural=natural, score=score)
     assert table["split"].tolist() == [1, 2]
     assert list(table.columns) == [
         "split",
@@ -199,19 +190,20 @@ def test_ijba_equals_loops_on_random_splits(score, natural):
         scores, same = np.array(scores).round(5), np.array(same)
         assert row["genuine"] == same.sum() and row["impostor"] == (~same).sum()
         assert row["tar_01_percent"] == pytest.approx(100 * slow_tar(scores, same, 0.01))
-        searchers = [(kept(split.probes, t, natural), split.probes.subjects[t]) for t in range(40)]
+        [(probes, gallery)] = split.searches
+        searchers = [(kept(probes, t, natural), probes.subjects[t]) for t in range(40)]
         searchers = [(one, who) for one, who in searchers if len(one.rows)]
-        enrolled = [kept(split.gallery, t, False) for t in range(5)]
+        enrolled = [kept(gallery, t, False) for t in range(5)]
         similarity = [[slow(one, two) for two in enrolled] for one, _ in searchers]
         who = [subject for _, subject in searchers]
         assert row["probes"] == len(who) < 41
-        assert row["probes_with_mate"] == sum(s in split.gallery.subjects for s in who)
+        assert row["probes_with_mate"] == sum(s in gallery.subjects for s in who)
         for k in (1, 5):
-            expected = 100 * slow_rank(similarity, who, split.gallery.subjects, k)
+            expected = 100 * slow_rank(similarity, who, gallery.subjects, k)
             assert row[f"rank_{k}_percent"] == pytest.approx(expected)
         for name, fpir in (("1", 0.1), ("01", 0.01)):
             rounded = np.round(similarity, 5)
-            expected = 100 * slow_open_set(rounded, who, split.gallery.subjects, fpir)
+            expected = 100 * slow_open_set(rounded, who, gallery.subjects, fpir)
             assert row[f"tpir_{name}_percent"] == pytest.approx(expected)
 
 
@@ -219,13 +211,15 @@ def test_ijba_refuses_what_is_left_of_nothing(small_split):
     features, split = small_split
     bare = replace(split, verify=replace(split.verify, occluded=np.zeros(7, bool)))
     with pytest.raises(ValueError, match=r"split 4: 0 genuine and 0 impostor .* occluded"):
-        ijba_protocol(features, IjbaProtocol(splits=(bare,)), natural=True)
-    strangers = replace(split, probes=replace(split.probes, subjects=np.full(6, 9)))
+        ijba_protocol(features, (bare,), natural=True)
+    [(probes, gallery)] = split.searches
+    nobody = replace(probes, subjects=np.full(6, 9))
+    strangers = replace(split, searches=((nobody, gallery),))
     with pytest.raises(ValueError, match=r"split 4: no probe has a mate"):
-        ijba_protocol(features, IjbaProtocol(splits=(strangers,)))
+        ijba_protocol(features, (strangers,))
     features[8] = np.nan
     with pytest.raises(ValueError, match=r"split 4: 1 features are not finite, the first is row 8"):
-        ijba_protocol(features, IjbaProtocol(splits=(split,)))
+        ijba_protocol(features, (split,))
 
 
 @pytest.fixture
@@ -250,14 +244,9 @@ def small_ijbc():
     verify = make(np.repeat(np.arange(10), 4))
     pairs = np.array([(a, b) for a in range(40) for b in range(a)], np.int32)
     same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
-    protocol = IjbcProtocol(
-        verify=verify,
-        pairs=pairs,
-        same=same,
-        galleries=(make([0, 1, 2, 3]), make([4, 5, 6])),
-        probes=make(np.repeat(np.arange(8), 6)),
-    )
-    return features, protocol
+    galleries = make([0, 1, 2, 3]), make([4, 5, 6])
+    probes = make(np.repeat(np.arange(8), 6))
+    return features, TemplateTest(verify, pairs, same, tuple((probes, one) for one in galleries))
 
 
 @pytest.mark.parametrize("natural", [False, True])
@@ -265,7 +254,8 @@ def small_ijbc():
 def test_ijbc_equals_loops(small_ijbc, score, natural):
     features, protocol = small_ijbc
     found = ijbc_protocol(features, protocol, natural=natural, score=score, fars=(0.1, 0.01, 1e-4))
-    verify, pairs, same, probes = protocol.verify, protocol.pairs, protocol.same, protocol.probes
+    verify, pairs, same = protocol.verify, protocol.pairs, protocol.same
+    probes = protocol.searches[0][0]
     if natural:
         verify, index = verify.subset(verify.occluded)
         keep = [(index[a] >= 0) and (index[b] >= 0) for a, b in pairs]
@@ -278,7 +268,7 @@ def test_ijbc_equals_loops(small_ijbc, score, natural):
         assert found[f"{name}_percent"] == pytest.approx(expected)
     mine = [slow_pool(features, probes, t, score) for t in range(len(probes.ids))]
     shares = []
-    for number, gallery in enumerate(protocol.galleries, start=1):
+    for number, gallery in enumerate((one for _, one in protocol.searches), start=1):
         theirs = [slow_pool(features, gallery, t, score) for t in range(len(gallery.ids))]
         search = [[cosine(a, b) for b in theirs] for a in mine], probes.subjects, gallery.subjects
         own = {f"rank_{k}_percent": 100 * slow_rank(*search, k) for k in (1, 5)}
@@ -295,7 +285,7 @@ def test_ijbc_equals_loops(small_ijbc, score, natural):
 
 def test_ijbc_without_galleries_has_no_rank(small_ijbc):
     features, protocol = small_ijbc
-    found = ijbc_protocol(features, replace(protocol, galleries=(), probes=None))
+    found = ijbc_protocol(features, replace(protocol, searches=()))
     assert np.isnan(found["rank_1_percent"]) and found["probes"] == 0
     assert list(found.index)[:4] == [
         "tar_01_percent",
@@ -312,8 +302,9 @@ def test_ijbc_refuses_bad_input(small_ijbc):
     bare = replace(protocol.verify, occluded=np.zeros(len(protocol.verify.rows), bool))
     with pytest.raises(ValueError, match="0 genuine and 0 impostor comparisons of naturally"):
         ijbc_protocol(features, replace(protocol, verify=bare), natural=True)
-    only = replace(protocol.probes, subjects=np.zeros(48, int))
+    (probes, _), (_, second) = protocol.searches
+    only = replace(probes, subjects=np.zeros(48, int))
     with pytest.raises(ValueError, match="no probe has a mate in the gallery"):
-        ijbc_protocol(features, replace(protocol, probes=only))
+        ijbc_protocol(features, replace(protocol, searches=((only, second),)))
     with pytest.raises(ValueError, match="not finite"):
         ijbc_protocol(np.full_like(features, np.nan), protocol)

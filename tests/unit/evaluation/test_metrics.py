@@ -25,9 +25,8 @@ from ifr.evaluation import (
     shifted_bootstrap_interval,
     tar_at_far,
     tars_at_fars,
-    tpir_at_fpir,
 )
-from ifr.evaluation.metrics import percent_name
+from ifr.evaluation.metrics import percent_name, tpir_at_fpir
 
 
 def scores_of(count=400, ties=False, seed=0):
@@ -209,24 +208,16 @@ def test_a_bootstrap_that_draws_everyone_once_is_the_measure_itself(held_out, mo
     np.testing.assert_allclose(drawn.to_numpy(), np.tile(expected.to_numpy(), (2, 1)))
 
 
-def test_impostors_far_below_the_highest_count_in_all_only(held_out, monkeypatch):
+def test_impostors_far_below_the_highest_need_not_be_ordered(held_out, monkeypatch):
     faces, features = held_out
     splits = template_splits(faces, splits=2)
     noisy = features + np.random.default_rng(1).normal(0, 0.5, features.shape)
     whole = bootstrap_templates(noisy, splits, resamples=20, seed=3)
-    weighed = []
-
-    def counting(scores, *arguments, **options):
-        weighed.append(len(scores))
-        return tars_at_fars(scores, *arguments, **options)
-
-    monkeypatch.setattr("ifr.evaluation.protocols.rendered.tars_at_fars", counting)
     monkeypatch.setattr("ifr.evaluation.protocols.rendered.LEAST_HIGHEST", 1)
     monkeypatch.setattr("ifr.evaluation.protocols.rendered.HIGHEST", 0.3)
     few = bootstrap_templates(noisy, splits, resamples=20, seed=3)
     np.testing.assert_allclose(few, whole)
     assert few["tar_01_percent"].std() > 0
-    assert max(weighed) < len(splits[0].pairs) / 2  # the memory of all pairs would not be there
 
 
 def test_the_same_seed_draws_the_same_people_for_every_network(held_out):

@@ -50,17 +50,18 @@ def test_few_people_give_all_their_pairs_and_many_no_more_than_asked_for_spread_
 
 def test_templates_hold_one_person_each_and_no_image_is_in_two():
     faces = people(*[7] * 9, 1, 1)
-    _, protocol = draw_protocol(faces)
-    assert len(protocol.splits) == 10
-    for split in protocol.splits:
-        for part in (split.gallery, split.probes, split.verify):
+    _, splits = draw_protocol(faces)
+    assert len(splits) == 10
+    for split in splits:
+        [(probes, gallery)] = split.searches
+        for part in (gallery, probes, split.verify):
             owner = np.repeat(part.subjects, np.diff(part.starts))
             assert (faces.identity[part.rows] == owner).all()
             assert len(np.unique(part.rows)) == len(part.rows)
-        assert (np.diff(split.gallery.starts) == 4).all() and len(split.gallery) == 6
-        assert set(np.diff(split.probes.starts)) <= {1, 2, 3}
+        assert (np.diff(gallery.starts) == 2).all() and len(gallery) == 6
+        assert set(np.diff(probes.starts)) <= {1, 2, 3}
         one, two = split.verify.subjects[split.pairs.T]
-        assert ((one == two) == split.same).all() and split.same.sum() == len(split.probes)
+        assert ((one == two) == split.same).all() and split.same.sum() == len(probes)
 
 
 @pytest.mark.parametrize("counts", [[9], [3, 3], [9, 1, 1, 1], [1] * 8])

@@ -10,7 +10,8 @@ from template_oracles import cosine
 
 from ifr.common.seeding import stream
 from ifr.datasets.index import PairList
-from ifr.evaluation import ar_protocol, best_threshold, draw_pairs, equal_error_rate, lfw_protocol
+from ifr.evaluation import ar_protocol, draw_pairs, equal_error_rate, lfw_protocol
+from ifr.evaluation.protocols.pairs import best_threshold
 
 
 def slow_lfw(scores, same, folds):

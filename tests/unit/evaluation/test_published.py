@@ -16,7 +16,7 @@ from ifr.cli.main import main as cli
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet, load_set
 from ifr.datasets.index import DatasetIndex, PairList, on_rows, prepared_rows
-from ifr.datasets.readers.ijba import INTEGERS, NUMBERS
+from ifr.datasets.readers.ijb import INTEGERS, NUMBERS
 from ifr.evaluation.features import NetworkEmbedding
 from ifr.evaluation.onnx_model import InputConvention
 from ifr.evaluation.protocols.published import run_protocol
@@ -206,7 +206,7 @@ def test_protocol_refuses_what_the_set_does_not_have(
     refused("IJB-A and IJB-C, not of lfw", score="media")
     refused("need a network", occlusion="synthetic")
     np.savez(features, features=np.eye(2), files=["what", "else"])
-    refused("and the others: it begins with what")
+    refused("1.jpg: it begins with what")
     command = ("protocol", "lfw", photographs_root, lfw_prepared, features, "--save")
     assert run_cli(monkeypatch, *command, tmp_path / "out.txt") == 2
     assert "must end in .csv or .json" in capsys.readouterr().err

@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from ifr.common.errors import UserError
 from ifr.models import InterpretableFaceNet, IResNet50, TorchvisionBackbone, build_model, make_head
-from ifr.models.layers import HypercolumnFilters
 from ifr.profiles import get_variant
 from ifr.training import loss_parts
 
@@ -177,8 +176,6 @@ def test_wrong_networks_and_layers_are_refused():
         build_model(backbone="iresnet50", width=0.5)
     with pytest.raises(ValueError, match="leave layers out"):
         build_model(layers=("a", "b", "c"))
-    with pytest.raises(ValueError, match="needs three maps"):
-        HypercolumnFilters([3, 4], 8)
 
 
 @pytest.mark.parametrize(

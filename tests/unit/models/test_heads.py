@@ -85,8 +85,10 @@ def test_a_margin_head_computes_in_fp32_under_autocast():
 
 
 def test_the_softmax_head_is_a_linear_layer_and_takes_no_notice_of_labels():
-    head, features = make_head("softmax", 8, 4), torch.randn(3, 8)
-    assert torch.equal(head(features, torch.arange(3)), F.linear(features, head.weight, head.bias))
+    model = build_model(width=0.125, num_filters=16, num_classes=5).eval()
+    features, head = torch.randn(3, 16), model.classifier
+    linear = F.linear(features, head.weight, head.bias)
+    assert torch.equal(model.classify(features, torch.arange(3)), linear)
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,6 @@ def test_bad_input_is_refused():
         to_network(good[:, :100], offsets)
     with pytest.raises(ValueError, match="size must be 112 or divide 96"):
         to_network(good, offsets, 50)
-    with pytest.raises(ValueError, match=r"0\.\.16"):
-        to_network(good, offsets + 9)
-    with pytest.raises(ValueError, match=r"offsets must be \(1, 2\)"):
-        to_network_points(torch.zeros(1, 68, 2), torch.zeros(2, 2))
 
 
 def test_size_112_takes_the_whole_face_and_no_offset():
@@ -61,8 +57,6 @@ def test_size_112_takes_the_whole_face_and_no_offset():
     assert torch.allclose(whole, images.permute(0, 3, 1, 2).float() / 127.5 - 1, atol=1e-6)
     points = torch.rand(2, 68, 2) * 112
     assert torch.equal(to_network_points(points, none, 112), points)
-    with pytest.raises(ValueError, match=r"offsets must be in 0\.\.0 for size 112, got 8\.\.8"):
-        to_network(images, none + 8, 112)
 
 
 def test_offsets_by_size():

@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,14 +17,14 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
-from ifr.training import Session, config, loop, train
-from ifr.training.checkpoint import Checkpoint, TrainingLog
-from ifr.training.session import interrupts
-from ifr.training.setup import hardware_of
+from ifr.training import Recipe, Session, store, train
+from ifr.training.session import Checkpoint, TrainingLog, interrupts
 
 STEPS = 6
 QUIET = Session(progress=False)
+HERE = dict(processes=1, device="cpu", precision="32-true")
 TINY = resized(get_profile("smoke"), pretrain_steps=STEPS, steps=STEPS, precision="fp32", batch=8)
+TINY = resized(TINY, pretrain_threads=1)  # tests run side by side
 
 
 @pytest.fixture
@@ -30,12 +32,21 @@ def faces(smoke_sets):
     return smoke_sets["train"]
 
 
-@pytest.fixture
-def saved(faces, tmp_path):
-    path = tmp_path / "checkpoint.pt"
+@pytest.fixture(scope="module")
+def kept(smoke_sets, tmp_path_factory):
+    """A checkpoint after one step; no test changes it."""
+    path = tmp_path_factory.mktemp("kept") / "checkpoint.pt"
+    config = Recipe(PRETRAIN, TINY, smoke_sets["train"], hardware=HERE).config
+    how = dict(checkpoint=path, config=config, session=replace(QUIET, deadline=0.0))
     with pytest.raises(Stopped):
-        train(PRETRAIN, TINY, faces, checkpoint=path, session=replace(QUIET, stop_after=1))
+        train(PRETRAIN, TINY, smoke_sets["train"], **how)
     return path
+
+
+@pytest.fixture
+def saved(kept, tmp_path):
+    """A copy of it, free to be broken."""
+    return Path(shutil.copy(kept, tmp_path))
 
 
 def same(a, b):
@@ -50,52 +61,49 @@ def leaves(value):
     return [value]
 
 
-def test_a_checkpoint_holds_tensors_and_plain_values_alone(saved):
-    found = leaves(torch.load(saved, weights_only=True))
+def test_a_checkpoint_holds_tensors_and_plain_values_alone(kept):
+    found = leaves(torch.load(kept, weights_only=True))
     kinds = {type(leaf) for leaf in found}
     assert kinds <= {torch.Tensor, int, float, str, bool, type(None)} and torch.Tensor in kinds
 
 
 @pytest.mark.parametrize(
-    ("profile", "message"),
+    ("changes", "message"),
     [
         (
-            replace(TINY, network=replace(TINY.network, filters=40)),
+            dict(profile=replace(TINY, network=replace(TINY.network, filters=40))),
             "network.filters was 32 and is 40",
         ),
-        (resized(TINY, learning_rate=1e-4), "optimisation.learning_rate was 0.003 and is 0.0001"),
+        (
+            dict(profile=resized(TINY, learning_rate=1e-4)),
+            "optimisation.learning_rate was 0.003 and is 0.0001",
+        ),
+        (dict(hardware=HERE | dict(processes=2)), "hardware.processes was 1 and is 2"),
+        (dict(hardware=HERE | dict(device="cuda")), "hardware.device was 'cpu' and is 'cuda'"),
+        (
+            dict(hardware=HERE | dict(precision="bf16-mixed")),
+            "hardware.precision was '32-true' and is 'bf16-mixed'",
+        ),
     ],
 )
-def test_a_checkpoint_of_other_settings_is_refused_by_name(faces, saved, profile, message):
-    with pytest.raises(UserError, match=message) as caught:
-        train(PRETRAIN, profile, faces, checkpoint=saved, session=QUIET)
-    assert str(saved) in str(caught.value)
-
-
-def test_a_checkpoint_of_other_data_or_code_is_refused_by_name(faces, saved, monkeypatch):
-    other = replace(faces, fingerprint="another")
-    with pytest.raises(UserError, match=r"data was '.*' and is 'another'"):
-        train(PRETRAIN, TINY, other, checkpoint=saved, session=QUIET)
-    changed = config.code_hashes() | {"landmarks.py": "0" * 16}
-    monkeypatch.setattr(config, "code_hashes", lambda: changed)
-    with pytest.raises(UserError, match=r"code\.landmarks\.py was"):
-        train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (dict(processes=2), "hardware.processes was 1 and is 2"),
-        (dict(device="cuda"), "hardware.device was 'cpu' and is 'cuda'"),
-        (dict(precision="bf16-mixed"), "hardware.precision was '32-true' and is 'bf16-mixed'"),
-    ],
-)
-def test_a_checkpoint_of_other_hardware_is_refused_by_name(
-    faces, saved, monkeypatch, changes, words
+def test_a_checkpoint_of_other_settings_or_hardware_is_refused_by_name(
+    faces, kept, changes, message
 ):
-    monkeypatch.setattr(loop, "hardware_of", lambda fabric: hardware_of(fabric) | changes)
-    with pytest.raises(UserError, match=words):
-        train(PRETRAIN, TINY, faces, checkpoint=saved, session=QUIET)
+    asked = replace(Recipe(PRETRAIN, TINY, faces, hardware=HERE), **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        train(PRETRAIN, TINY, faces, checkpoint=kept, config=asked.config, session=QUIET)
+    assert str(kept) in str(caught.value)
+
+
+def test_a_checkpoint_of_other_data_or_code_is_refused_by_name(faces, kept, monkeypatch):
+    other = Recipe(PRETRAIN, TINY, replace(faces, fingerprint="another"), hardware=HERE)
+    with pytest.raises(UserError, match=r"data was '.*' and is 'another'"):
+        train(PRETRAIN, TINY, faces, checkpoint=kept, config=other.config, session=QUIET)
+    changed = store.code_hashes() | {"landmarks.py": "0" * 16}
+    monkeypatch.setattr(store, "code_hashes", lambda: changed)
+    edited = Recipe(PRETRAIN, TINY, faces, hardware=HERE)
+    with pytest.raises(UserError, match=r"code\.landmarks\.py was"):
+        train(PRETRAIN, TINY, faces, checkpoint=kept, config=edited.config, session=QUIET)
 
 
 def test_a_broken_checkpoint_is_refused(faces, saved):
@@ -143,36 +151,41 @@ profile = resized(get_profile("smoke"), pretrain_steps=6, steps=6, precision="fp
                   checkpoint_seconds=0.0)
 replace, count = os.replace, 0
 
-def replace_and_die(source, target):
-    global count
-    count += 1
-    if count == int(sys.argv[3]) and sys.argv[4] == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if count == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+def killed(checkpoint, save, when):
+    def replace_and_die(source, target):
+        global count
+        count += 1
+        if count == int(save) and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if count == int(save):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-os.replace = replace_and_die  # what puts a whole checkpoint in place of the one before
-train(VARIANTS["full"], profile, load_set(Path(sys.argv[1])), checkpoint=Path(sys.argv[2]),
-      session=Session(progress=False))
+    os.replace = replace_and_die  # what puts a whole checkpoint in place of the one before
+    train(VARIANTS["full"], profile, load_set(Path(sys.argv[1])), checkpoint=checkpoint,
+          session=Session(progress=False))
+
+for case in sys.argv[3:]:
+    child = os.fork()  # so that all of this is imported once
+    if not child:
+        killed(Path(sys.argv[2], case), *case.split())
+    print(os.waitpid(child, 0)[1])
 """
 
 
-@pytest.mark.parametrize(("save", "when"), [(1, "before"), (2, "after"), (4, "before")])
-def test_a_killed_run_goes_on_from_the_last_checkpoint(faces, train_folder, tmp_path, save, when):
-    path = tmp_path / "checkpoint.pt"
-    frequent = resized(TINY, checkpoint_seconds=0.0)
-    script = tmp_path / "killed.py"
+def test_a_killed_run_goes_on_from_the_last_checkpoint(faces, train_folder, tmp_path):
+    cases, script = ("1 before", "2 after", "4 before"), tmp_path / "killed.py"
     script.write_text(KILLED)
-    done = subprocess.run(
-        [sys.executable, script, train_folder, path, str(save), when], check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    kept = 0 if not path.exists() else torch.load(path, weights_only=True)["step"]
-    assert kept == (save if when == "after" else save - 1)
+    command = [sys.executable, script, train_folder, tmp_path, *cases]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(int(signal.SIGKILL))] * len(cases), done.stderr
+    frequent = resized(TINY, checkpoint_seconds=0.0)
     whole, _ = train(VARIANTS["full"], frequent, faces, session=QUIET)
-    again, progress = train(VARIANTS["full"], frequent, faces, checkpoint=path, session=QUIET)
-    assert same(whole.state_dict(), again.state_dict()) and progress.step == STEPS
+    for case, kept in zip(cases, (0, 2, 3), strict=True):
+        path = tmp_path / case
+        assert kept == (torch.load(path, weights_only=True)["step"] if path.exists() else 0)
+        again, progress = train(VARIANTS["full"], frequent, faces, checkpoint=path, session=QUIET)
+        assert same(whole.state_dict(), again.state_dict()) and progress.step == STEPS
 
 
 def test_the_first_signal_waits_for_the_end_of_the_step_and_the_second_does_not():

@@ -1,4 +1,4 @@
-"""The commands on photographs: ``ifr data check``, ``ifr data prepare`` and ``ifr protocol``."""
+"""The commands on photographs: ``ifr data``, ``ifr protocol`` and ``ifr explain``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,13 @@ FLAG = "IJB-A: a missing visibility flag counts as visible or occluded."
 EMBEDDING = "A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."
 PIXELS = "Black,white as the network takes them: 0,255. Default: as its graph says, or -1,1."
 MEAN = "Taken from pixels (0 to 255 unless --input-range), one number or R,G,B (bgr: B,G,R)."
+FACE = Annotated[str, Argument(help="A photograph, or SET:INDEX of a rendered or prepared set.")]
+NETWORK = Annotated[
+    str, Option(help="A folder of models/, or PROFILE:VARIANT kept with the reference run.")
+]
+KEPT = "68 of each photograph: .npz, .csv or .pts; default: dlib finds them (ifr[landmarks])."
+FROM = "A set whose pairs of two people give the threshold; default: that of SET:INDEX."
+FILL = "Of a part that is removed: skin, grey, black or blurred."
 app = Typer(no_args_is_help=True, help="Read photographs: check and prepare data sets.")
 
 
@@ -141,3 +148,27 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise UserError(f"{option}: expected numbers such as 0,255, got {text!r}") from None
+
+
+def explain(
+    first: FACE,
+    second: FACE,
+    network: NETWORK,
+    landmarks: Annotated[Path | None, Option(help=KEPT)] = None,
+    method: Annotated[str, Option(help=METHOD)] = "five",
+    impostors: Annotated[Path | None, Option(help=FROM)] = None,
+    far: Annotated[float, Option(help="False accept rate of the threshold.")] = 0.01,
+    fill: Annotated[str, Option(help=FILL)] = "skin",
+    to: Annotated[Path, Option(help="Folder of the result.")] = Path("explanation"),
+) -> None:
+    """Take the score of two faces apart, by places and parts: a sentence, PNG, JSON and a page."""
+    from ifr.datasets import load_set
+    from ifr.experiment import explained
+
+    embedding = explained.open_network(network)
+    faces = [explained.find_face(name, landmarks, method) for name in (first, second)]
+    source = impostors or next((face.folder for face in faces if face.folder), None)
+    people = None if source is None else load_set(source)
+    threshold = None if people is None else explained.threshold_of(embedding, people, far)
+    sentence = explained.explain_faces(embedding, faces, to, fill=fill, threshold=threshold)
+    print(f"{sentence}\n{to / explained.NAME}.html, .png, .pdf and .json")
