@@ -1,5 +1,6 @@
 # One way in: `make reproduce` and `make test` set up what they need, once.
 PROFILE ?= classroom
+SEEDS ?= 0
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,10 +9,14 @@ READY_TEST := $(VENV)/.ready-test
 READY_COURSE := $(VENV)/.ready-course
 NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb scripts/exercises/*.ipynb
 
-.PHONY: reproduce test quick lint types lab course verify doctor setup clean
+.PHONY: reproduce figures test quick lint types lab course verify doctor setup clean
 
 reproduce: $(READY)
-	$(BIN)/ifr reproduce --profile $(PROFILE)
+	$(BIN)/ifr reproduce --profile $(PROFILE) --seeds $(SEEDS)
+
+# Every figure from the networks kept with the reference run, without training.
+figures: $(READY)
+	$(BIN)/ifr figures --profile $(PROFILE) --weights reference
 
 # One process a core, one thread a process: two that share cores slow each other. What drives a
 # browser, kernels and processes of its own comes after, one test at a time.

@@ -3,7 +3,8 @@
 The results of ``results/<profile>/seed-0/`` are copied to ``results/reference/<profile>/``, but for
 the PDFs, which any run draws again. To keep the repository small the notebooks show large pictures
 as JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
-networks named are kept, too, in half precision, so that notebooks run without training.
+networks named are kept, too, in half precision, so that notebooks run without training. With
+``--evidence`` only what each seed measured is kept, seed by seed as they are done.
 """
 
 import argparse
@@ -14,14 +15,17 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.common.files import file_hash, write_text
+from ifr.experiment import claims
 from ifr.experiment.batch import result_files
 from ifr.experiment.page import write_index
+from ifr.experiment.results import write_csv
 from ifr.experiment.run import start
 from ifr.profiles import get_profile
 from ifr.training import save_half
@@ -93,6 +97,18 @@ def keep_weights(profile: str, variants: list[str]) -> None:
             raise ValueError(f"{path} takes {size} bytes, more than {WEIGHTS_LIMIT}")
 
 
+def keep_evidence(profile: str) -> None:
+    """Keep what every finished seed of a profile measured, beside those kept before."""
+    file = claims.reference_file(profile)
+    seeds = sorted(path.parent for path in paths.results(profile).glob("seed-*/manifest.json"))
+    tables = [claims.evidence_by_seed(seed, alone=True) for seed in seeds]
+    kept = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["seed"])
+    done = {int(table["seed"].iloc[0]) for table in tables}
+    table = pd.concat([*tables, kept[~kept["seed"].isin(done)]])
+    write_csv(table.sort_values(["claim", "quantity", "seed"], kind="stable"), file)
+    print(f"{file}: seeds {', '.join(map(str, sorted(table['seed'].unique())))}")
+
+
 def keep(profile: str) -> Path:
     """Copy a finished run and return the folder of the reference."""
     source, target = paths.results(profile, seed=0), paths.reference(profile)
@@ -124,7 +140,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Keep a finished run as the reference.")
     parser.add_argument("profile", nargs="?", default="classroom")
     parser.add_argument("--weights", nargs="*", default=[], help="variants whose networks to keep")
+    parser.add_argument("--evidence", action="store_true", help="only what each seed measured")
     given = parser.parse_args()
+    if given.evidence:
+        keep_evidence(given.profile)
+        raise SystemExit
     keep(given.profile)
     if given.weights:
         keep_weights(given.profile, given.weights)

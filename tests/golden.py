@@ -6,7 +6,8 @@ hash floats whose last bits depend on the processor: they are compared here, but
 
 The groups that procedural faces enter, ``rendered``, ``prepared``, ``meshes``, ``occluded``,
 ``interpretation``, ``first_batches`` and ``trained``, are of the second edition of the faces, and
-``procedural_protocol`` is of templates compared all with all. The others are of the code before.
+``procedural_protocol`` is of galleries of two images compared all with all; ``trained`` is with σ
+scaled to the map. The others are of the code before.
 """
 
 import hashlib
@@ -51,9 +52,8 @@ from ifr.models.layers import large_magnitude_filter
 from ifr.occlusion import draw_rectangle, draw_rectangles, occlude
 from ifr.profiles import PROFILES, VARIANTS, resized
 from ifr.training.batches import Batcher, batch_indices
-from ifr.training.loop import train
-from ifr.training.session import Session
-from ifr.training.setup import build_network, make_fabric
+from ifr.training.loop import build_network, train
+from ifr.training.session import Session, make_fabric
 
 FILE = Path(__file__).with_suffix(".json")
 

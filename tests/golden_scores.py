@@ -8,14 +8,11 @@ import torch
 from golden_inputs import Values, digest, faces_of, summary
 
 from ifr.datasets import FaceSet
-from ifr.datasets.index import PairList, Templates
-from ifr.datasets.readers.ijba import IjbaProtocol, IjbaSplit
-from ifr.datasets.readers.ijbc import IjbcProtocol
+from ifr.datasets.index import PairList, Templates, TemplateTest
 from ifr.datasets.template_splits import template_splits
 from ifr.evaluation.metrics import equal_error_rate, rank_accuracy, roc, tar_at_far, tars_at_fars
-from ifr.evaluation.protocols.ar import ar_protocol, bootstrap_eer
 from ifr.evaluation.protocols.ijb import ijba_protocol, ijbc_protocol
-from ifr.evaluation.protocols.lfw import lfw_protocol
+from ifr.evaluation.protocols.pairs import ar_protocol, bootstrap_eer, lfw_protocol
 from ifr.evaluation.protocols.rendered import bootstrap_templates, evaluate_templates
 from ifr.evaluation.resampling import (
     bootstrap_mean,
@@ -131,18 +128,19 @@ def template_protocols() -> Values:
         gallery = random_templates(rng.permutation(20)[:12], rng)
         pairs = rng.integers(0, 30, (800, 2))
         same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
-        splits.append(IjbaSplit(number, verify, pairs, same, gallery, probes))
+        splits.append(TemplateTest(verify, pairs, same, ((probes, gallery),), number))
     found: Values = {}
     for natural in (False, True):
         for score in ("media", "mean_cosine", "directional_min"):
             options = dict(natural=natural, score=score)
-            table = ijba_protocol(features, IjbaProtocol(splits=tuple(splits)), **options)
+            table = ijba_protocol(features, splits, **options)
             found[f"ijba {score} natural {natural}"] = table_values(table)
     verify, probes = (random_templates(rng.integers(0, 20, 80), rng) for _ in range(2))
     pairs = np.array([(a, b) for a in range(80) for b in range(a)], np.int32)
     same = verify.subjects[pairs[:, 0]] == verify.subjects[pairs[:, 1]]
     galleries = tuple(random_templates(np.arange(10) + k, rng) for k in (0, 8))
-    protocol = IjbcProtocol(verify, pairs, same, galleries, probes)
+    searches = tuple((probes, gallery) for gallery in galleries)
+    protocol = TemplateTest(verify, pairs, same, searches)
     for natural in (False, True):
         for score in ("media", "mean_cosine"):
             row = ijbc_protocol(features, protocol, natural=natural, score=score)
@@ -162,7 +160,7 @@ def procedural_protocol() -> Values:
     flat = [
         array
         for s in splits
-        for array in (s.gallery.rows, s.probes.rows, s.probe_ids, s.gallery_ids)
+        for array in (s.gallery.rows, s.probes.rows, s.probes.subjects, s.gallery_ids)
     ]
     found: Values = {"templates": digest(np.concatenate(flat).astype(np.int64))}
     found["pairs"] = digest(np.concatenate([s.pairs for s in splits]).astype(np.int64))

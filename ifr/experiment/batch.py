@@ -49,20 +49,29 @@ def numbered_notebooks(numbers: Collection[str] | None = None) -> list[Path]:
 
 
 def reproduce(
-    profile: str, *, seed: int = 0, force: bool = False, max_minutes: float | None = None
+    profile: str,
+    *,
+    seeds: Sequence[int] = (0,),
+    force: bool = False,
+    max_minutes: float | None = None,
 ) -> Path:
-    """Get the faces, train, execute the notebooks not current, or all (``force``)."""
-    run = start("00_reproduce", profile=profile, seed=seed, limit=max_minutes)
-    run.progress = True
-    notebooks = numbered_notebooks(run.profile.notebooks)
-    for notebook in notebooks:
-        check_parameters(notebook, ("profile", "seed"))  # before hours of training
-    with _followed(run):
-        clear_leftovers(run, notebooks)
-        prepare(run)
+    """Get the faces, train, execute the notebooks not current, or all (``force``).
+
+    Of several seeds the lowest comes last: its notebooks show what all of them measured.
+    """
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    for seed in sorted(set(seeds), reverse=True):
+        run = start("00_reproduce", profile=profile, seed=seed)
+        run.progress, run.deadline = True, deadline
+        notebooks = numbered_notebooks(run.profile.notebooks)
         for notebook in notebooks:
-            _check_time(run, notebook.name)
-            _execute(notebook, run, force=force)
+            check_parameters(notebook, ("profile", "seed"))  # before hours of training
+        with _followed(run):
+            clear_leftovers(run, notebooks)
+            prepare(run)
+            for notebook in notebooks:
+                _check_time(run, notebook.name)
+                _execute(notebook, run, force=force)
     return run.folder
 
 

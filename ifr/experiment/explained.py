@@ -22,8 +22,9 @@ from ifr.datasets import FaceSet, load_set
 from ifr.datasets.align import METHODS, Detector, Unusable, align_one
 from ifr.datasets.readers.images import Files, photograph_set
 from ifr.datasets.readers.landmark_files import read_landmarks
-from ifr.evaluation import normalised, set_features
+from ifr.evaluation import bootstrap_mean, normalised, set_features, shifted_bootstrap_interval
 from ifr.evaluation.features import NetworkEmbedding, load_embedding
+from ifr.experiment.run import Run, clean_faces
 from ifr.interpretation import PairExplanation, Threshold
 from ifr.interpretation.explain import require_explainable
 from ifr.interpretation.face_parts import REGIONS
@@ -34,6 +35,7 @@ from ifr.training import load_half
 NAME = "explanation"
 IMPOSTORS = 400  # faces at most whose pairs give the threshold
 SHOWN = 300  # pixels of the longer side of a picture, at most
+TURNED = 40  # degrees: the farthest that a face of a pair is turned
 AROUND = 0.25  # of the aligned frame, shown of a photograph beyond it
 FILLED = dict(skin="the mean colour of cheeks, forehead and chin", grey="grey", black="black")
 FILLED["blurred"] = "the picture itself, blurred"
@@ -119,15 +121,44 @@ def _around(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return small, np.column_stack([matrix[:, :2] * shrink, shift])
 
 
-def threshold_of(embedding: NetworkEmbedding, folder: Path, far: float) -> Threshold:
+def threshold_of(embedding: NetworkEmbedding, faces: FaceSet, far: float) -> Threshold:
     """Return the threshold at a false accept rate, by pairs of two people of a set."""
-    faces = load_set(folder)
     rows = stream(0, "explain/impostors").permutation(len(faces))[:IMPOSTORS]
     chosen = faces[np.sort(rows)]
     unit = normalised(set_features(embedding, chosen).astype(np.float64))
     first, second = np.triu_indices(len(chosen), k=1)
     apart = chosen.identity[first] != chosen.identity[second]
     return Threshold.of((unit @ unit.T)[first, second][apart], far, faces.name)
+
+
+def held_out_pairs(run: Run, people: int) -> tuple[FaceSet, FaceSet]:
+    """Return two pictures of each of some held-out people, bare and turned by less than 40°."""
+    faces = clean_faces(run, len(run.data("templates")))
+    faces = faces[np.abs(faces.attributes["yaw"]) < TURNED]
+    rng = stream(run.protocol_seed, "explained/pairs")
+    rows = interpretation.retrieval_pairs(faces.identity, people, rng)
+    return faces[rows[::2]], faces[rows[1::2]]
+
+
+def samples(run: Run, values: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    """Return the mean of values (N, ...), then those of people drawn anew, (1 + B, ...)."""
+    people = np.unique(identity, return_inverse=True)[1]
+    how: Any = dict(resamples=run.profile.bootstrap, seed=run.protocol_seed)
+    draws = bootstrap_mean(np.asarray(values, np.float64), people, **how)
+    known = np.isfinite(draws).any(axis=0)  # without, the mean is NaN as well
+    mean = np.nanmean(np.where(known, values, 0), axis=0)
+    return np.concatenate([np.where(known, mean, np.nan)[None], draws])
+
+
+def spread(found: np.ndarray, *, bounds: tuple[float, float] | None = None) -> dict[str, float]:
+    """Return the first of samples (1 + B,) as the value, and the 95 % interval of the rest.
+
+    The ends lie within the ``bounds`` of what is measured.
+    """
+    if not np.isfinite(found[0]):
+        return dict(value=np.nan, low=np.nan, high=np.nan)
+    low, high = shifted_bootstrap_interval(found[1:], found[0], bounds=bounds)
+    return dict(value=float(found[0]), low=low, high=high)
 
 
 def explain_faces(

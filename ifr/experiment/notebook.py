@@ -28,7 +28,6 @@ from ifr.experiment.run import Run
 
 GO_ON = "what is done is kept; run the same command again to go on"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CLAIMS = "12_claims"  # reads what the other notebooks, and the run on photographs, left
 
 
 class _Kernel(AsyncKernelManager):
@@ -111,10 +110,7 @@ def notebook_key(notebook: Path, run: Run, parameters: dict) -> str:
     inputs = [path for path in sorted(paths.ASSETS.iterdir()) if path.suffix in kinds]
     if parameters.get("weights") == "reference":
         inputs += sorted(paths.reference_weights(run.profile.name).glob("*.safetensors"))
-    if notebook.stem == CLAIMS:
-        photographs = claims.photographs_file(run.seed)
-        inputs += claims.evidence_files(run.folder / "tables")
-        inputs += [photographs] if photographs else []
+    inputs += claims.inputs(run.folder, run.profile.name, notebook.name[:2])
     code = [cell.source for cell in _code_cells(_read(notebook))]
     hashes = [[path.name, file_hash(path)] for path in inputs]
     run_facts = [run.profile.as_dict(), parameters, run.fingerprints]

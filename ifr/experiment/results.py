@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 
 from ifr import figures
 from ifr.common.files import file_hash, written_whole
+from ifr.experiment import claims
 from ifr.figures.style import SCREEN, show_picture
 
 JOURNAL = "IFR_JOURNAL"  # names the file in which a kernel notes what it writes and which networks
 FAILED = ".failed.ipynb"  # how the copy of a notebook that stopped with an error ends
-EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high", "holds", "note")
+EVIDENCE_COLUMNS = ("claim", "quantity", "value", "low", "high")
 
 
 @dataclass(kw_only=True)
@@ -44,27 +45,38 @@ class Results:
             note(file=f"figures/{path.name}")
         show_picture(files[0].read_bytes(), alt, width=min(SCREEN, int(figure.bbox.width)))
 
-    # low and high are a 95 % bootstrap interval, unless the note says otherwise
-    def evidence(
-        self,
-        claim: str,
-        *,
-        quantity: str,
-        value: float,
-        low: float,
-        high: float,
-        holds: bool,
-        note: str = "",
-    ) -> None:
-        """Record what was measured for a claim, anew if given again; notebook 12 collects it."""
+    def evidence(self, claim: str, *, quantity: str, value: float, low: float, high: float) -> None:
+        """Record what these networks measure for a claim, with its 95 % interval over people.
+
+        Given again, it is recorded anew. What would support the claim is in ``criteria``.
+        """
+        claims.require_criterion(claim, quantity)
         if not np.isfinite(value):
             advice = "leave out what cannot be measured"
             raise ValueError(f"{claim}, {quantity}: {value} is no evidence; {advice}")
-        row = (claim, quantity, float(value), float(low), float(high), bool(holds), note)
         self._evidence.pop((claim, quantity), None)
-        self._evidence[claim, quantity] = row
+        self._evidence[claim, quantity] = (claim, quantity, float(value), float(low), float(high))
         table = pd.DataFrame(self._evidence.values(), columns=EVIDENCE_COLUMNS)
         self.save_table(table, f"evidence_{self.name[:2]}")
+
+    def pooled(self, notebook: str = "") -> pd.DataFrame:
+        """Return what the seeds that are there measured, in all notebooks or one, and verdicts."""
+        file = claims.reference_file(self.folder.parent.name.removesuffix("-reference-weights"))
+        known = pd.read_csv(file) if file.exists() else None
+        return claims.pooled(claims.evidence_by_seed(self.folder, notebook), known)
+
+    def conclude(self, notebook: str | None = None) -> None:
+        """Show what the seeds measured for the claims of this notebook: a figure and sentences."""
+        from IPython.display import Markdown, display  # late: only notebooks have it at hand
+
+        number = self.name[:2] if notebook is None else notebook
+        if not claims.evidence_files(self.folder, number):
+            return  # a profile without the networks that are compared
+        rows = self.pooled(number)
+        said = [claims.in_words(row) for row in rows.itertuples()]
+        drawn = figures.figure_evidence(rows, claims.evidence_by_seed(self.folder, number))
+        self.save_figure(drawn, f"evidence_{number or 'all'}", alt=" ".join(said))
+        display(Markdown("\n".join(f"* {sentence}" for sentence in said)))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

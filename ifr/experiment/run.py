@@ -35,6 +35,7 @@ from ifr.training import (
     as_variant,
     load_half,
     make_fabric,
+    stand_in,
     train_or_load,
     train_variants,
 )
@@ -81,6 +82,11 @@ class Run(Results):
         return {} if plan is None else {spec.name: spec for spec in rendered.plan_sets(plan)}
 
     @property
+    def protocol_seed(self) -> int:
+        """The seed of every draw of the tests, the same whatever training's is."""
+        return self.profile.protocol_seed
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every set of the profile; procedural faces are not rendered for it."""
         if self._specs:
@@ -121,6 +127,8 @@ class Run(Results):
         if variant not in self.networks:
             if self.weights == "reference":
                 self._keep(variant, load_half(variant.name, self.profile.name, self.seed))
+            elif kept := stand_in(variant, self.profile, self.data("train"), self.seed):
+                self._keep(variant, kept)
             else:
                 what, how = (variant, self.profile, self.data("train")), self._how
                 self._keep(variant, train_or_load(*what, fabric=self.fabric, **how))
@@ -131,7 +139,13 @@ class Run(Results):
         chosen = [as_variant(variant) for variant in variants]
         waiting = [variant for variant in chosen if variant not in self.networks]
         if self.weights == "trained" and (self.fabric is None or self.fabric.world_size == 1):
-            trained = train_variants(waiting, self.profile, self.data("train"), **self._how)
+            what = self.profile, self.data("train")
+            kept = {variant: stand_in(variant, *what, self.seed) for variant in waiting}
+            for variant, network in kept.items():
+                if network is not None:
+                    self._keep(variant, network)
+            waiting = [variant for variant in waiting if kept[variant] is None]
+            trained = train_variants(waiting, *what, **self._how)
             for variant in waiting:
                 self._keep(variant, trained[variant.name])
         for variant in chosen:
@@ -144,7 +158,7 @@ class Run(Results):
     def _keep(self, variant: Variant, network: Trained) -> None:
         """Keep a network, say where it comes from, and note it in the journal."""
         how = f"kept with the reference run ({network.key})"
-        if self.weights == "trained":
+        if not network.key.startswith("reference-"):
             how = "loaded" if network.loaded else "trained"
             on = self.data("train").name
             how += f" ({network.key}, trained on {on} in {network.seconds:.0f} s)"
@@ -191,24 +205,34 @@ class Run(Results):
         self, faces: FaceSet, rectangle: Sequence[float] | np.ndarray | None = None
     ) -> torch.Tensor:
         """Return network input with a warped black mask: a rectangle for all, else one each."""
-        boxes = random_rectangles(len(faces), self.seed) if rectangle is None else rectangle
+        seed = self.protocol_seed
+        boxes = random_rectangles(len(faces), seed) if rectangle is None else rectangle
         return occlude(self.images(faces), self.points(faces), boxes, mesh=self.crop_mesh)[0]
 
     def features(
-        self, variant: str | Variant, faces: FaceSet | str, *, occlusion: Occlusion = None
+        self,
+        variant: str | Variant,
+        faces: FaceSet | str,
+        *,
+        occlusion: Occlusion = None,
+        method: str = "forward",
     ) -> np.ndarray:
-        """Return pooled features, (N, K) float32, cached by network, data and occlusion."""
+        """Return pooled features, (N, K) float32, cached by network, data and occlusion.
+
+        The method is of the network: f(I), or ``mean_response`` for the mean of ψ without LMF.
+        """
         faces = self.data(faces) if isinstance(faces, str) else faces
         trained = self.trained(variant)
-        key = value_hash([CODE, trained.key, faces.fingerprint, occlusion, self.seed])[:16]
+        seed = self.protocol_seed
+        key = value_hash([CODE, trained.key, faces.fingerprint, occlusion, seed, method])[:16]
         path = trained.folder / "features" / f"{key}.npy"
         # A set made in memory, or a part of one, has nothing before the colon: no cache for it.
         known = bool(faces.fingerprint.partition(":")[0])
         if known and path.exists():
             return np.load(path)
-        boxes = random_rectangles(len(faces), self.seed) if occlusion == "synthetic" else occlusion
+        boxes = random_rectangles(len(faces), seed) if occlusion == "synthetic" else occlusion
         network = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        embedding = NetworkEmbedding(trained.key, self.size, network)
+        embedding = NetworkEmbedding(trained.key, self.size, network, method)
         values = set_features(embedding, faces, rectangles=boxes)
         trained.model.cpu()
         if known:
@@ -246,12 +270,14 @@ def start(
 
 
 def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> FaceSet:
-    """Return random faces without an occluder, the profile's ``analysis_images`` or ``count``."""
+    """Return random sharp faces without occluder, the profile's ``analysis_images`` or ``count``."""
     faces = run.data(name)
     occluders = faces.attributes.get("occluder", np.full(len(faces), "none"))
-    clean = np.flatnonzero(np.asarray(occluders) == "none")
+    sharp = faces.attributes.get("sharp", np.ones(len(faces), bool))
+    clean = np.flatnonzero((np.asarray(occluders) == "none") & sharp)
     count = min(count or run.profile.analysis_images, len(clean))
-    chosen = seeding.stream(run.seed, "analysis/faces").choice(clean, count, replace=False)
+    rng = seeding.stream(run.protocol_seed, "analysis/faces")
+    chosen = rng.choice(clean, count, replace=False)
     return faces[np.sort(chosen)]
 
 

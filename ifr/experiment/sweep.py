@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,9 +18,8 @@ from ifr.experiment.run import Run, clean_faces, start
 from ifr.interpretation import network_peaks, peak_statistics
 from ifr.profiles import PAPER_FILTERS, LossWeights, Variant, get_profile, get_variant
 
-DEFAULTS = asdict(LossWeights())
-WEIGHTS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, float))
-FORMS = tuple(name for name, value in DEFAULTS.items() if isinstance(value, str))
+FORMS = ("filter_form", "response_form")
+NAMES = (*asdict(LossWeights()), "t")
 Axes = Mapping[str, Sequence[float | str]]
 MEASURES = [f"{name}{suffix}_percent" for name in ("rank_1", "eer") for suffix in ("", "_occluded")]
 MEASURES += ["dbar_px", "peak_spread_px"]
@@ -30,8 +30,8 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
     axes: dict[str, list[float | str]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
-        if name not in (*WEIGHTS, *FORMS, "t"):
-            expected = f"NAME=VALUE,VALUE with NAME one of {', '.join((*WEIGHTS, *FORMS, 't'))}"
+        if name not in NAMES:
+            expected = f"NAME=VALUE,VALUE with NAME one of {', '.join(NAMES)}"
             raise UserError(f"cannot sweep {text!r}: expected {expected}")
         if name in axes:
             raise UserError(f"{name} is given twice: put all its values into one list")
@@ -43,16 +43,14 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[float | str]]:
 
 
 def _numbers(name: str, values: list[str]) -> list[float]:
-    low, high, what = 0.0, sys.float_info.max, "finite and not negative"
+    low, high, what = 0.0, sys.float_info.max, "numbers, finite and not negative"
     if name == "t":
-        low, high, what = 1, PAPER_FILTERS, f"between 1 and K = {PAPER_FILTERS}"
-    try:
+        low, high, what = 1, PAPER_FILTERS, f"numbers between 1 and K = {PAPER_FILTERS}"
+    with suppress(ValueError):
         numbers = [float(value) for value in values]
-    except ValueError:
-        raise UserError(f"the values of {name} are not numbers: {','.join(values)!r}") from None
-    if not all(low <= number <= high for number in numbers):
-        raise UserError(f"{name} must be {what}, got {','.join(values)}")
-    return numbers
+        if all(low <= number <= high for number in numbers):
+            return numbers
+    raise UserError(f"{name} must be {what}, got {','.join(values)}")
 
 
 def settings_of(variant: Variant, axes: Axes) -> list[tuple[dict, Variant]]:

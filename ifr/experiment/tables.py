@@ -1,6 +1,7 @@
 """The paper's benchmarks on a run's networks: closed set, templates, AR (Sec. 4.3)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from ifr.evaluation import (
     ar_protocol,
     bootstrap_eer,
     bootstrap_templates,
+    equal_error_rate,
     evaluate_templates,
+    normalised,
     roc,
 )
 from ifr.evaluation.protocols.rendered import split_scores
@@ -24,6 +27,7 @@ from ifr.experiment.run import Run
 from ifr.profiles import get_variant
 
 TAR = MEASURES[0]  # at FAR .01
+WORDS = dict(zip(MEASURES, ("TAR at FAR .01", "TAR at FAR .001", "rank-1", "rank-5"), strict=True))
 AR_OCCLUDERS = ("sunglasses", "scarf")
 Quoted = dict[tuple[str, str], tuple[float, ...]]  # (variant, condition) -> the four measures
 Samples = dict[tuple[str, str], pd.DataFrame]  # (variant, condition) -> a column for each of them
@@ -53,7 +57,7 @@ def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
 
 def run_splits(run: Run) -> list[TemplateSplit]:
     """Return the ten template splits of a run's held-out identities."""
-    return template_splits(run.data("templates"), seed=run.seed)
+    return template_splits(run.data("templates"), seed=run.protocol_seed)
 
 
 def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarray, bool]:
@@ -97,7 +101,7 @@ def with_paper(table: pd.DataFrame, figures: Quoted) -> pd.DataFrame:
 
 def whole_split(run: Run) -> list[TemplateSplit]:
     """Return one split of all held-out identities, as IJB-C is tested."""
-    return template_splits(run.data("templates"), splits=1, share=1.0, seed=run.seed)
+    return template_splits(run.data("templates"), splits=1, share=1.0, seed=run.protocol_seed)
 
 
 def whole_table(run: Run, variants: Sequence[str], conditions: Sequence[str]) -> pd.DataFrame:
@@ -124,6 +128,76 @@ def difference_in_differences(
     return value, *shifted_bootstrap_interval(drawn - drawn_clean, value)
 
 
+@dataclass(frozen=True)
+class Differences:
+    """Records differences between the variants of a template table as evidence, and prints them."""
+
+    run: Run
+    table: pd.DataFrame  # of :func:`template_table`
+    samples: Samples  # of :func:`template_samples`, for the intervals
+    where: str = ""  # after the condition in each quantity, such as ", second backbone"
+
+    def differences(
+        self,
+        claim: str,
+        more: str,
+        less: str,
+        conditions: Sequence[str] = CONDITIONS,
+        measure: str = TAR,
+    ) -> None:
+        """Record :func:`paired_difference` under each condition, where both were trained."""
+        form = "{measure}, {condition}" + f"{self.where}: {more} − {less} (points)"
+        self._record(paired_difference, claim, more, less, form, conditions, measure)
+
+    def gains(
+        self,
+        claim: str,
+        more: str,
+        less: str,
+        form: str,
+        conditions: Sequence[str] = CONDITIONS[1:],
+    ) -> None:
+        """Record :func:`difference_in_differences`, its quantity named by ``form``."""
+        self._record(difference_in_differences, claim, more, less, form, conditions, TAR)
+
+    def _record(
+        self,
+        compute: Callable[..., tuple[float, float, float]],
+        claim: str,
+        more: str,
+        less: str,
+        form: str,
+        conditions: Sequence[str],
+        measure: str,
+    ) -> None:
+        there = {more, less} <= set(self.table["variant"])  # a profile may leave a variant out
+        for condition in conditions if there else ():
+            found = compute(self.table, self.samples, more, less, condition, measure)
+            record(self.run, claim, form.format(measure=WORDS[measure], condition=condition), found)
+
+
+def record(run: Run, claim: str, quantity: str, found: tuple[float, float, float]) -> None:
+    """Record a value with its interval as evidence, and print it."""
+    value, low, high = found
+    run.evidence(claim, quantity=quantity, value=value, low=low, high=high)
+    print(f"{claim} {quantity}: {value:+.3g} [{low:+.3g}, {high:+.3g}]")
+
+
+def record_lmf_effect(run: Run, variant: str) -> None:
+    """Record how much accurate the feature after LMF is than the mean of the whole map (C06)."""
+    how = dict(resamples=run.profile.bootstrap, seed=run.protocol_seed)
+    means, draws, splits = [], [], run_splits(run)
+    for method in ("forward", "mean_response"):
+        features = run.features(variant, "templates", method=method)
+        means.append(evaluate_templates(features, splits)[list(MEASURES)].mean())
+        draws.append(bootstrap_templates(features, splits, **how))
+    for measure in (TAR, "rank_1_percent"):
+        value = means[0][measure] - means[1][measure]
+        low, high = shifted_bootstrap_interval((draws[0] - draws[1])[measure].to_numpy(), value)
+        quantity = f"{WORDS[measure]}, clean: {variant} with LMF − without (points)"
+        record(run, "C06", quantity, (value, low, high))
+
+
 def _gain(
     table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str
 ) -> tuple[float, np.ndarray]:
@@ -142,8 +216,8 @@ def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarr
 def template_samples(run: Run, variant: str, condition: str) -> pd.DataFrame:
     """Return bootstrap samples of the four measures, (resamples, 4); rows pair across variants."""
     features, natural = condition_features(run, variant, condition)
-    splits, count = run_splits(run), run.profile.bootstrap
-    return bootstrap_templates(features, splits, natural=natural, resamples=count, seed=run.seed)
+    how = dict(natural=natural, resamples=run.profile.bootstrap, seed=run.protocol_seed)
+    return bootstrap_templates(features, run_splits(run), **how)
 
 
 def ar_features(run: Run, variant: str) -> tuple[np.ndarray, np.ndarray]:
@@ -158,12 +232,31 @@ def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     rows = []
     for name in variants:
         pairs = run.profile.verification_pairs
-        rates = ar_protocol(*ar_features(run, name), pairs=pairs, seed=run.seed)
+        rates = ar_protocol(*ar_features(run, name), pairs=pairs, seed=run.protocol_seed)
         rows.append((name, get_variant(name).title, rates.mean(), rates.std(ddof=1)))
     return pd.DataFrame(rows, columns=["variant", "title", "eer_percent", "eer_percent_std"])
 
 
 def ar_samples(run: Run, variant: str) -> np.ndarray:
     """Return bootstrap samples of the AR equal error rate, percent; they pair across variants."""
-    pairs, count = run.profile.verification_pairs, run.profile.bootstrap
-    return bootstrap_eer(*ar_features(run, variant), pairs=pairs, resamples=count, seed=run.seed)
+    how: dict[str, int] = dict(resamples=run.profile.bootstrap, seed=run.protocol_seed)
+    features, identity = ar_features(run, variant)
+    return bootstrap_eer(features, identity, pairs=run.profile.verification_pairs, **how)
+
+
+def ar_breakdown(run: Run, variants: Sequence[str]) -> pd.DataFrame:
+    """Return the equal error rate of all pairs of AR images by what both wear, percent."""
+    faces, rows = run.data("ar"), []
+    worn = np.asarray(faces.attributes["occluder"])
+    glasses, scarf = AR_OCCLUDERS
+    kinds = {"nothing": ("none", "none"), f"both {glasses}": (glasses, glasses)}
+    kinds |= {f"both {scarf}": (scarf, scarf), f"{glasses} against {scarf}": (glasses, scarf)}
+    for name in variants:
+        unit = normalised(run.features(name, "ar"))
+        for kind, (one, two) in kinds.items():
+            a, b = np.flatnonzero(worn == one), np.flatnonzero(worn == two)
+            pairs = np.ones((len(a), len(b)), bool) if one != two else ~np.tri(len(a), dtype=bool)
+            same = (faces.identity[a][:, None] == faces.identity[b])[pairs]
+            rate = 100 * equal_error_rate((unit[a] @ unit[b].T)[pairs], same)
+            rows.append((name, get_variant(name).title, kind, rate))
+    return pd.DataFrame(rows, columns=["variant", "title", "kind", "eer_percent"])

@@ -26,7 +26,7 @@ from ifr.figures.filters import (
     figure_similarity,
 )
 from ifr.figures.results import (
-    claims_overview,
+    figure_evidence,
     figure_lfw,
     figure_measures,
     figure_quality_baselines,

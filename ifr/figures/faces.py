@@ -31,17 +31,16 @@ def figure_3(
     faces = style.require_images(faces, "faces")
     template = style.require_images(template, "template", "HW")
     corners = style.require(quadrilaterals, (len(faces), 4, 2), "quadrilaterals")
-    figure, axes = style.grid(1, len(faces) + 1, cell=1.6, extra=0.35)
+    figure, axes = style.grid([""], ["template", *titles], cell=1.6, extra=0.35)
     first, *others = axes[0]
     style.picture(first, template)
     look: style.Look = dict(color=style.PALETTE[0], linewidth=0.4)
     first.triplot(*np.asarray(mesh_points).T, triangles=np.asarray(triangles), **look)
     style.outline_box(first, rectangle)
-    first.set(xlim=(0, template.shape[1]), ylim=(template.shape[0], 0), title="template")
-    for ax, face, outline, title in zip(others, faces, corners, titles, strict=True):
+    first.set(xlim=(0, template.shape[1]), ylim=(template.shape[0], 0))
+    for ax, face, outline in zip(others, faces, corners, strict=True):
         style.picture(ax, face)
         ax.add_patch(Polygon(outline, facecolor="black", alpha=0.75, **style.OCCLUDER))
-        ax.set_title(title)
     return figure
 
 
@@ -49,10 +48,10 @@ def figure_3(
 def figure_4(examples: Named) -> Figure:
     """Draw Figure 4: examples of each data set, one row each; name of the set -> faces."""
     rows = style.require_each(examples, ("N", "H", "W", 3), "examples")
-    figure, axes = style.grid(len(rows), max(map(len, rows.values())), cell=1.1, extra=0.4)
+    most = max(map(len, rows.values()))
+    figure, axes = style.grid(list(rows), [""] * most, cell=1.1, extra=0.4)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         style.picture_row(line, style.require_images(images, f"examples[{name!r}]"))
-        line[0].set_ylabel(name)
     return figure
 
 
@@ -116,14 +115,14 @@ def figure_mask_coverage(coverage: Named, hull: ArrayLike, face: ArrayLike) -> F
     face = style.require_images(face, "face", "HW")
     height, width = face.shape[:2]
     shares = style.require_each(coverage, (height, width), "coverage")
-    figure, axes = style.grid(1, len(shares), cell=2.8, extra=0.9)
+    figure, axes = style.grid([""], list(shares), cell=2.8, extra=0.9)
     outline = np.concatenate([hull, np.asarray(hull)[:1]])
     top = max(share.max() for share in shares.values())
     look: style.Look = dict(vmin=0, vmax=top, cmap=style.MAGNITUDE, alpha=0.75)
-    for ax, (title, share) in zip(axes[0], shares.items(), strict=True):
+    for ax, share in zip(axes[0], shares.values(), strict=True):
         style.picture(ax, face, grey=True)
         marks = ax.imshow(share, extent=(0, width, height, 0), **look)
         ax.plot(*outline.T, color="white", linewidth=1.2)
-        ax.set(xlim=(0, width), ylim=(height, 0), title=title)
+        ax.set(xlim=(0, width), ylim=(height, 0))
     figure.colorbar(marks, ax=list(axes[0]), label="share of masks", shrink=0.85)
     return figure

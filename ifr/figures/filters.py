@@ -26,19 +26,17 @@ def figure_5(
 ) -> Figure:
     """Draw Figure 5, by title of the model: (K, 3) x, y, deviation, NaN without a peak; and d̄."""
     face = style.require_images(face, "face", "HW")
-    style.require_same_keys(positive=positive, negative=negative, spreadness=spreadness)
     given = dict(positive=positive, negative=negative)
     signs = {sign: style.require_each(peaks, ("K", 3), sign) for sign, peaks in given.items()}
     deviations = [table[:, 2] for tables in signs.values() for table in tables.values()]
     top = float(np.nanmax(np.concatenate(deviations), initial=1.0))
-    figure, axes = style.grid(2, len(positive), cell=2.4, extra=0.7, share=True)
+    titles = [f"{title}\n$\\bar{{d}}$ = {spreadness[title]:.1f} pixels" for title in positive]
+    figure, axes = style.grid(["", ""], titles, cell=2.4, extra=0.7, share=True)
     for row, (sign, tables) in zip(axes, signs.items(), strict=True):
         for ax, title in zip(row, positive, strict=True):
             marks = _dots(ax, face, tables[title], top, 14)
             style.pixel_axes(ax, len(face))
         row[0].set_ylabel(f"{sign} peaks\ny (pixels)")
-    for ax, title in zip(axes[0], positive, strict=True):
-        ax.set_title(f"{title}\n$\\bar{{d}}$ = {spreadness[title]:.1f} pixels")
     figure.colorbar(marks, ax=axes, label="standard deviation of the peak (pixels)", shrink=0.8)
     return figure
 
@@ -69,7 +67,6 @@ def figure_5_weight_sweep(table: pd.DataFrame) -> Figure:
 @style.house()
 def figure_6(differences: Mapping[str, Named]) -> Figure:
     """Draw Figure 6, mean feature differences sorted: occluded part -> title of model -> (K,)."""
-    style.require_same_keys(differences=differences)
     figure, axes = style.panels(len(differences), 3.4 * len(differences) + 0.4, 3, sharey=True)
     for ax, (part, models) in zip(axes, differences.items(), strict=True):
         for index, (title, values) in enumerate(models.items()):
@@ -85,15 +82,16 @@ def figure_6(differences: Mapping[str, Named]) -> Figure:
 def figure_7(face: ArrayLike, locations: ArrayLike, differences: Named, boxes: Named) -> Figure:
     """Draw Figure 7: occluded part -> (K,) mean differences at (K, 2) locations, and occluder."""
     face, locations = style.require_images(face, "face", "HW"), np.asarray(locations)
-    style.require_same_keys(differences=differences, boxes=boxes)
     changes = style.require_each(differences, (len(locations),), "differences")
     top = max(float(np.nanmax(change)) for change in changes.values()) or 1.0
-    figure, axes = style.grid(1, len(changes), cell=1.9, extra=0.8, share=True)
+    titles = [
+        f"{part.replace('_', ' ')}\nlargest {np.nanmax(changes[part]):.2g}" for part in changes
+    ]
+    figure, axes = style.grid([""], titles, cell=1.9, extra=0.8, share=True)
     for ax, (part, change) in zip(axes[0], changes.items(), strict=True):
         marks = _dots(ax, face, np.column_stack([locations, change]), top, 6, growth=44)
         style.outline_box(ax, boxes[part])
         style.pixel_axes(ax, len(face))
-        ax.set_title(f"{part.replace('_', ' ')}\nlargest {np.nanmax(change):.2g}")
     figure.colorbar(marks, ax=axes, label="mean |feature\ndifference|", shrink=0.9)
     return figure
 
@@ -117,15 +115,14 @@ def figure_selected_features(differences: Named, *, keep: int) -> Figure:
 def figure_explorer(faces: ArrayLike, peaks: Named, changes: Named, *, row_names: Names) -> Figure:
     """Draw R covered faces, and by title of a network its (R, K, 2) peaks and (R, K) changes."""
     faces = style.require_images(faces, "faces")
-    style.require_same_keys(peaks=peaks, changes=changes)
     places = style.require_each(peaks, (len(faces), "K", 2), "peaks")
     change = style.require_each(changes, (len(faces), "K"), "changes")
     top = max(float(values.max()) for values in change.values()) or 1.0
-    figure, axes = style.grid(len(faces), len(peaks) + 2, cell=1.5, extra=0.9)
-    for row, (face, name) in enumerate(zip(faces, row_names, strict=True)):
+    titles = ["covered face", *peaks, "change, sorted"]
+    figure, axes = style.grid(row_names, titles, cell=1.5, extra=0.9)
+    for row, face in enumerate(faces):
         covered, *panels, curve = axes[row]
         style.picture(covered, face)
-        covered.set_ylabel(name)
         for column, (ax, title) in enumerate(zip(panels, places, strict=True)):
             values = change[title][row]
             dots = np.column_stack([places[title][row], values])
@@ -134,8 +131,6 @@ def figure_explorer(faces: ArrayLike, peaks: Named, changes: Named, *, row_names
         curve.set(ylim=(0, top), box_aspect=1)
         curve.yaxis.tick_right()
     axes[-1, -1].set_xlabel("rank of the filter")
-    for ax, title in zip(axes[0], ["covered face", *peaks, "change, sorted"], strict=True):
-        ax.set_title(title)
     axes[0, -1].legend(loc="upper right", fontsize=6)
     figure.colorbar(marks, ax=axes, label="|feature difference|", shrink=0.6, pad=0.02)
     return figure
@@ -147,17 +142,15 @@ def figure_9(queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts
     queries = style.require_images(queries, "queries")
     retrieved = style.require(retrieved, (len(queries), "k", *queries.shape[1:]), "retrieved")
     same = style.require(same, retrieved.shape[:2], "same")
-    figure, axes = style.grid(len(queries), retrieved.shape[1] + 1, cell=1.15, extra=0.4)
+    titles = ["query", *(f"rank {k + 1}" for k in range(retrieved.shape[1]))]
+    figure, axes = style.grid(parts, titles, cell=1.15, extra=0.4)
     hit, miss = ("✓ same person", style.SAME, "-"), ("✗ other person", style.OTHER, "--")
-    for index, (row, part) in enumerate(zip(axes, parts, strict=True)):
+    for index, row in enumerate(axes):
         style.picture_row(row, [queries[index], *retrieved[index]])
-        row[0].set_ylabel(part)
         for ax, known in zip(row[1:], same[index], strict=True):
             label, colour, dashes = hit if known else miss
             ax.spines[:].set(visible=True, linewidth=3, color=colour, linestyle=dashes)
             ax.set_xlabel(label, fontsize=8, labelpad=3)
-    for rank, ax in enumerate(axes[0]):
-        ax.set_title(f"rank {rank}" if rank else "query")
     return figure
 
 
@@ -201,18 +194,15 @@ def _response_grid(
     """Draw each face, then each filter's map over it, the more opaque the larger."""
     faces = style.require_images(faces, "faces")
     responses = style.require(responses, (len(faces), "F", "h", "w"), "responses")
-    figure, axes = style.grid(len(faces), responses.shape[1] + 1, cell=cell, extra=0.7)
+    figure, axes = style.grid(row_names, ["face", *filter_names], cell=cell, extra=0.7)
     limits = np.abs(responses).max(axis=(0, 2, 3), initial=0)
     scaled = responses / np.where(limits > 0, limits, 1)[:, None, None]
     scale = ScalarMappable(Normalize(-1, 1), style.SIGNED)
     smooth: style.Look = dict(interpolation="bilinear", interpolation_stage="data")
-    for line, face, maps, name in zip(axes, faces, scaled, row_names, strict=True):
+    for line, face, maps in zip(axes, faces, scaled, strict=True):
         style.picture(line[0], face)
-        line[0].set_ylabel(name)
         for ax, response in zip(line[1:], maps, strict=True):
             _overlay(ax, face, response, scale, **smooth)
-    for ax, name in zip(axes[0], ["face", *filter_names], strict=True):
-        ax.set_title(name)
     label = "response / the filter's largest\n(orange: positive, purple: negative)"
     figure.colorbar(scale, ax=axes, label=label, ticks=[-1, 0, 1], shrink=0.8, pad=0.01)
     return figure, axes
@@ -241,13 +231,12 @@ def figure_kept_magnitude(kept: ArrayLike, held: Named, *, marks: Sequence[float
 def figure_similarity(matrices: Named, *, label: str, limits: tuple[float, float]) -> Figure:
     """Draw how alike all pairs of filters are, title of network -> (K, K), less the diagonal."""
     squares = style.require_each(matrices, ("K", "K"), "matrices")
-    figure, axes = style.grid(1, len(squares), cell=2.3, extra=0.8)
-    low, high = limits
-    for ax, (title, matrix) in zip(axes[0], squares.items(), strict=True):
-        blank = np.where(np.eye(len(matrix)), np.nan, matrix)
-        marks = ax.imshow(blank, style.MAGNITUDE, interpolation="nearest", vmin=low, vmax=high)
+    figure, axes = style.grid([""], list(squares), cell=2.3, extra=0.8)
+    look: style.Look = dict(cmap=style.MAGNITUDE, norm=Normalize(*limits), interpolation="nearest")
+    for ax, matrix in zip(axes[0], squares.values(), strict=True):
+        marks = ax.imshow(np.where(np.eye(len(matrix)), np.nan, matrix), **look)
         ends = [0, len(matrix) - 1]
-        ax.set(title=title, xlabel="filter", xticks=ends, yticks=ends)
+        ax.set(xlabel="filter", xticks=ends, yticks=ends)
     axes[0, 0].set_ylabel("filter")
     figure.colorbar(marks, ax=list(axes[0]), label=label, shrink=0.85, extend="max")
     return figure
@@ -313,14 +302,12 @@ def _overlay(
 def figure_maps(faces: ArrayLike, maps: Named, *, row_names: Names) -> Figure:
     """Draw R faces and by name maps (R, h, w) of each, every one on a scale of its own."""
     faces = style.require_images(faces, "faces")
-    figure, axes = style.grid(len(faces), len(maps) + 1, cell=1.05, extra=0.6)
+    titles = ["face", *(textwrap.fill(name, 12) for name in maps)]
+    figure, axes = style.grid(row_names, titles, cell=1.05, extra=0.6)
     for row, (line, face) in enumerate(zip(axes, faces, strict=True)):
         style.picture(line[0], face)
-        line[0].set_ylabel(row_names[row])
         for ax, values in zip(line[1:], maps.values(), strict=True):
             one = np.asarray(values)[row]
             top = np.abs(one).max() or 1.0
             _overlay(ax, face, one, ScalarMappable(Normalize(-top, top), style.SIGNED))
-    for ax, name in zip(axes[0], ["face", *maps], strict=True):
-        ax.set_title(textwrap.fill(name, 12))
     return figure

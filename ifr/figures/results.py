@@ -8,6 +8,12 @@ from matplotlib.figure import Figure
 
 from ifr.figures import style
 
+VERDICTS: dict[str, style.Look] = {
+    "supported": dict(fmt="o", color=style.SAME),
+    "contradicted": dict(fmt="X", color=style.OTHER),
+    "undecided": dict(fmt="D", color="0.4", mfc="white"),
+}
+
 
 @style.house()
 def figure_table2(table: pd.DataFrame) -> Figure:
@@ -31,7 +37,6 @@ def figure_table2(table: pd.DataFrame) -> Figure:
 def figure_lfw(table: pd.DataFrame) -> Figure:
     """Draw LFW's mean accuracy of each variant with the standard deviation over its folds."""
     measured = ["accuracy_percent", "accuracy_percent_std"]
-    style.require_columns(table, "title", "condition", *measured)
     titles, conditions = table["title"].unique(), table["condition"].unique()
     figure, (ax,) = style.panels(1, 6, 0.42 * len(titles) + 1.3)
     for index, condition in enumerate(conditions):
@@ -62,7 +67,6 @@ def figure_quality_baselines(table: pd.DataFrame) -> Figure:
 @style.house()
 def figure_training_curves(curves: pd.DataFrame) -> Figure:
     """Draw each part of the loss, a column each, NaN where a variant lacks it, over the steps."""
-    style.require_columns(curves, "variant", "step", name="curves")
     parts = curves.drop(columns=["variant", "step"]).dropna(axis=1, how="all").columns
     if parts.empty:
         raise ValueError(f"curves must have a column of losses, got {list(curves.columns)}")
@@ -84,7 +88,6 @@ def figure_training_curves(curves: pd.DataFrame) -> Figure:
 @style.house()
 def figure_roc(curves: style.Named, *, floor: float = 1e-3) -> Figure:
     """Draw name -> (2, P) false and true accept rates, from a false one of ``floor`` up."""
-    style.require_same_keys(curves=curves)
     figure, (ax,) = style.panels(1, 4.6, 3.6)
     for index, (name, curve) in enumerate(curves.items()):
         ax.plot(*np.asarray(curve), label=name, **style.line(index))
@@ -97,28 +100,35 @@ def figure_roc(curves: style.Named, *, floor: float = 1e-3) -> Figure:
 
 
 @style.house()
-def claims_overview(evidence: pd.DataFrame) -> Figure:
-    """Draw quantities behind claims, each row on a scale of its own with zero in the middle."""
+def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
+    """Draw what supports claims: a dot a seed, mean and interval, each row on its own scale.
+
+    The margin of a row is a red tick, two where it is an allowance to both sides of 0.
+    """
     measured = ["value", "low", "high"]
-    style.require_columns(evidence, "claim", "quantity", *measured, "holds", name="evidence")
-    numbers, holds = evidence[measured].to_numpy(float), evidence["holds"].to_numpy(bool)
-    largest = np.nanmax(np.abs(numbers), axis=1, initial=0, keepdims=True)
-    scaled, at = numbers / np.where(largest > 0, largest, 1), np.arange(len(evidence))
-    figure, (ax,) = style.panels(1, 10, 0.27 * len(evidence) + 1.1)
-    passed: style.Look = dict(fmt="o", color=style.SAME, label="holds")
-    failed: style.Look = dict(fmt="X", color=style.OTHER, label="does not hold")
-    for chosen, look in ((holds, passed), (~holds, failed)):
-        style.intervals(ax, scaled[chosen], at[chosen], across=True, **look)
+    seeds = by_seed.set_index(["claim", "quantity"])["value"]
+    figure, (ax,) = style.panels(1, 10, 0.27 * len(pooled) + 1.1)
+    for at, row in enumerate(pooled.itertuples()):
+        dots = seeds.loc[[(row.claim, row.quantity)]].to_numpy()
+        ends = [row.margin, -row.margin] if row.test == "within" else [row.margin]
+        values = np.array([row.value, row.low, row.high])
+        scale = np.nanmax(np.abs([*values, *dots, *ends])) or 1
+        ax.plot(dots / scale, [at] * len(dots), "o", ms=3, color="0.75", zorder=1)
+        ax.plot(np.array(ends) / scale, [at] * len(ends), "|", ms=11, color=style.OUTLINE)
+        style.intervals(ax, values[None] / scale, [at], across=True, **VERDICTS[row.verdict])
     ax.axvline(0, color="0.5", linewidth=0.8)
-    names = [f"{row.claim}  {row.quantity}" for row in evidence.itertuples()]
-    ax.set_yticks(at, [name if len(name) <= 64 else name[:63] + "…" for name in names])
-    ax.set(xlim=(-1.08, 1.08), ylim=(len(at) - 0.4, -0.6), xticks=[0], xticklabels=["0"])
-    ax.set_xlabel("measured value and interval, each row on its own scale")
+    for verdict, look in VERDICTS.items():
+        ax.plot([], [], linestyle="none", label=verdict, marker=look["fmt"], color=look["color"])
+    marks = np.where(pooled["role"] == "control", " control: ", "  ")
+    words, rows = pooled["claim"] + marks + pooled["quantity"], np.arange(len(pooled))
+    ax.set_yticks(rows, [name if len(name) <= 78 else name[:77] + "…" for name in words])
+    ax.set(xlim=(-1.08, 1.08), ylim=(len(rows) - 0.4, -0.6), xticks=[0], xticklabels=["0"])
+    ax.set_xlabel("mean over seeds and its 95 % interval, each row on its own scale")
     beside = ax.twinx()  # the figures are written beside
     beside.set(ylim=ax.get_ylim())
-    verdicts = np.where(holds, "✓", "✗")
-    rows = zip(verdicts, *numbers.T, strict=True)
-    beside.set_yticks(at, ["{}  {:.3g} [{:.3g}, {:.3g}]".format(*row) for row in rows])
+    forms = np.where(pooled["low"].isna(), "{:+.3g}, one seed", "{:+.3g} [{:+.3g}, {:+.3g}]")
+    numbers = zip(forms, pooled[measured].to_numpy(), strict=True)
+    beside.set_yticks(rows, [form.format(*row) for form, row in numbers])
     beside.tick_params(length=0)
     style.legend_below(figure, ax)
     return figure
@@ -127,7 +137,6 @@ def claims_overview(evidence: pd.DataFrame) -> Figure:
 @style.house()
 def figure_measures(table: pd.DataFrame, units: Mapping[str, str], *, columns: int = 3) -> Figure:
     """Draw values and intervals; columns measure, name, value, low, high; measure -> axis label."""
-    style.require_columns(table, "measure", "name", "value", "low", "high")
     names = list(dict.fromkeys(table["name"]))
     rows = -(-len(units) // columns)
     size = (3.1 * columns + 1.2, rows * (0.21 * len(names) + 0.8))

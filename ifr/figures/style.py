@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -65,16 +64,26 @@ def panels(columns: int, width: float, height: float, *, rows: int = 1, **sharin
     return figure, figure.subplots(rows, columns, squeeze=False, **sharing).ravel()
 
 
-def grid(rows: int, columns: int, *, cell: float, extra: float, share: bool = False) -> Drawn:
-    """Return a figure of square panels of ``cell`` inches, with ``extra`` inches for the words."""
-    figure = Figure(figsize=(columns * cell + extra, rows * cell + extra), layout="compressed")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+def grid(rows: Names, columns: Names, *, cell: float, extra: float, share: bool = False) -> Drawn:
+    """Return a figure of square panels of ``cell`` inches, with ``extra`` inches for the words.
+
+    The words of ``rows`` stand beside, of ``columns`` above; empty ones are not seen.
+    """
+    size = len(columns) * cell + extra, len(rows) * cell + extra
+    figure, shape = Figure(figsize=size, layout="compressed"), (len(rows), len(columns))
+    axes = figure.subplots(*shape, squeeze=False, sharex=share, sharey=share)
+    for ax, name in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(name)
+    for ax, title in zip(axes[0], columns, strict=True):
+        ax.set_title(title)
+    return figure, axes
 
 
 def gallery(images: np.ndarray, titles: Names, *, columns: int, cell: float, extra: float) -> Drawn:
     """Return a figure of images, row by row, and the axes of each; titles may be none."""
     columns = min(columns, len(images))
-    figure, axes = grid(-(-len(images) // columns), columns, cell=cell, extra=extra)
+    rows = -(-len(images) // columns)
+    figure, axes = grid([""] * rows, [""] * columns, cell=cell, extra=extra)
     picture_row(axes.ravel(), images)
     shown = axes.ravel()[: len(images)]
     for ax, title in zip(shown, titles, strict=True) if len(titles) else ():
@@ -166,25 +175,8 @@ def require_images(images: ArrayLike, name: str, axes: str = "NHW") -> np.ndarra
 
 
 def require_each(arrays: Named, shape: Sequence[int | str], name: str) -> dict[str, np.ndarray]:
-    """Return named arrays, at least one, each of that shape."""
-    require_same_keys(**{name: arrays})
+    """Return named arrays, each of that shape."""
     return {key: require(array, shape, f"{name}[{key!r}]") for key, array in arrays.items()}
-
-
-def require_columns(table: pd.DataFrame, *columns: str, name: str = "table") -> None:
-    """Raise a ValueError unless a DataFrame has these columns and at least one row."""
-    if not set(columns) <= set(table.columns) or not len(table):
-        wanted, given = ", ".join(columns), ", ".join(map(str, table.columns))
-        rows = f"got {len(table)} rows and the columns {given}"
-        raise ValueError(f"{name} must have rows and the columns {wanted}; {rows}")
-
-
-def require_same_keys(**mappings: Mapping) -> None:
-    """Raise a ValueError unless the named mappings have the same keys, at least one."""
-    first, *others = mappings.values()
-    if not first or any(set(first) != set(other) for other in others):
-        keys = " and ".join(str(list(mapping)) for mapping in mappings.values())
-        raise ValueError(f"{' and '.join(mappings)} must name entries, each the same, got {keys}")
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, *, alt: str) -> tuple[Path, Path]:

@@ -42,9 +42,13 @@ def gini(values: np.ndarray) -> float:
     return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * (total or 1)))
 
 
-def changed_share(difference: np.ndarray, of_largest: float = 0.1) -> float:
-    """Return the share of elements (K,) whose difference exceeds a tenth of the largest (C20)."""
-    return float((difference > of_largest * difference.max()).mean())
+def changed_share(difference: np.ndarray, of_largest: float = 0.1) -> np.ndarray:
+    """Return the share of elements (..., K) that exceed a tenth of the face's largest, (...) (C20).
+
+    >>> changed_share(np.array([[1.0, 0.05, 0.0, 0.2]])).tolist()
+    [0.5]
+    """
+    return (difference > of_largest * difference.max(axis=-1, keepdims=True)).mean(axis=-1)
 
 
 def distance_to_box(locations: np.ndarray, box: Box) -> np.ndarray:

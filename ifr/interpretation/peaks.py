@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import Delaunay
 
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
@@ -18,6 +19,7 @@ from ifr.landmarks import CROP_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet, large_magnitude_filter
 from ifr.models.inputs import center_crop, center_crop_points, crop_side
+from ifr.occlusion import face_hull
 
 SIGNS = ("positive", "negative")
 BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 24 x 24 pixels
@@ -222,10 +224,34 @@ def steady_filters(peaks: Peaks, count: int) -> np.ndarray:
     return pick_filters(*_of_stronger_sign(peaks), count)
 
 
+def steady_columns(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steadier half of the filters, and of each the column of :meth:`Peaks.both`."""
+    scatter = _of_stronger_sign(peaks)[1]
+    steady = np.flatnonzero(scatter <= np.nanmedian(scatter))
+    return steady, steady + _stronger_sign(peaks)[steady] * len(scatter)
+
+
+def peaks_on_face(peaks: Peaks) -> Peaks:
+    """Return peaks without those of filters whose average location lies off the frontal face."""
+    face, kept = Delaunay(face_hull(FaceMesh.frontal(CROP_SIZE))), {}
+    for sign in SIGNS:
+        places, weights = peaks.of(sign)
+        inside = (
+            face.find_simplex(np.nan_to_num(average_locations(places, weights)[0], nan=-1)) >= 0
+        )
+        kept[f"{sign}_weight"] = np.where(inside, weights, 0)
+    return replace(peaks, **kept)
+
+
+def _stronger_sign(peaks: Peaks) -> np.ndarray:
+    """Return which of ``SIGNS`` each filter answers with more strongly, (K,)."""
+    return np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
+
+
 def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
     """Return average location (K, 2) and scatter (K,) of each filter's stronger sign."""
     averages = [average_locations(*peaks.of(sign)) for sign in SIGNS]
-    stronger = np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
+    stronger = _stronger_sign(peaks)
     columns = np.arange(len(stronger))
     locations, scatter = map(np.stack, zip(*averages, strict=True))
     return locations[stronger, columns], scatter[stronger, columns]

@@ -27,7 +27,7 @@ def test_every_variant_is_known_and_t_fits(profile):
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"'laptop'.*smoke, classroom, full_size, full_size_brief, paper"
+        ValueError, match=r"'laptop'.*smoke, classroom, second_backbone, .*full_size_brief, paper"
     ):
         get_profile("laptop")
     with pytest.raises(ValueError, match=r"'sda'.*base, augmented, sad"):

@@ -273,20 +273,23 @@ def test_the_key_follows_what_the_library_does_not_what_it_says(run, tmp_path, m
     assert key('"""Old words."""\nRATE = 0.5\n', seed=1) != first
 
 
-def test_the_key_of_the_claims_follows_the_evidence_and_the_run_on_photographs(run):
+def test_the_key_follows_the_evidence_that_a_notebook_shows(run):
     claims, other = write(run, name="12_claims"), write(run, name="11_part_retrieval")
+    second = run.folder.with_name("seed-9") / "tables"
 
     def keys():
         return [notebook_key(path, run, {}) for path in (claims, other)]
 
     seen = [keys()]
-    for folder, name in ((run.folder / "tables", "evidence_07.csv"), (photographs(), "claims.csv")):
+    for folder, name in (
+        (run.folder / "tables", "evidence_07.csv"),
+        (paths.results("photographs", 0), "claims.csv"),
+        (second, "evidence_07.csv"),
+        (second, "evidence_11.csv"),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("claim\n")
         (folder / "manifest.json").write_text("{}")
         seen.append(keys())
-    assert len({one for one, _ in seen}) == 3 and len({other for _, other in seen}) == 1
-
-
-def photographs():
-    return paths.results("photographs", 3)
+    assert len({one for one, _ in seen}) == 5  # it reads all
+    assert [other == seen[0][1] for _, other in seen] == [True] * 4 + [False]  # what it recorded

@@ -27,8 +27,8 @@ def test_every_combination_changes_what_it_names_and_nothing_else():
     [
         (["gamma=1"], "cannot sweep 'gamma=1': expected NAME=VALUE"),
         (["filter_form=1"], "filter_form must be paper or released"),
-        (["features"], "not numbers"),
-        (["features=a,b"], "not numbers"),
+        (["features"], "must be numbers"),
+        (["features=a,b"], "must be numbers"),
         (["features=-1"], "not negative"),
         (["features=nan"], "finite"),
         (["t=0,130"], "between 1 and K = 320"),
