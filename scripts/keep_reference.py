@@ -28,7 +28,7 @@ from ifr.experiment.page import write_index
 from ifr.experiment.results import write_csv
 from ifr.experiment.run import start
 from ifr.profiles import get_profile
-from ifr.training import save_half
+from ifr.training import Recipe, as_variant, save_half
 
 LARGE = 40_000  # bytes of a picture that is worth reducing
 LIMIT = 15_000_000  # bytes of the whole reference, the networks kept with it not counted
@@ -90,7 +90,8 @@ def keep_weights(profile: str, variants: list[str]) -> None:
     folder.mkdir(exist_ok=True)
     for name in variants:
         path = folder / f"{name}.safetensors"
-        save_half(run.trained(name), path)
+        recipe = Recipe(as_variant(name), run.profile, run.data("train"), run.seed).anywhere
+        save_half(run.trained(name), path, recipe)
         size = path.stat().st_size
         print(f"{path.name}: {size / 1e6:.1f} MB")
         if size > WEIGHTS_LIMIT:

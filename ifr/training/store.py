@@ -83,9 +83,11 @@ class Recipe:
         pretrains = self.variant == PRETRAIN  # the common base that the others start from, Sec. 3.3
         self.base: Recipe | None = None if pretrains else replace(self, variant=PRETRAIN)
         self.config = self._config()
-        self.asked = value_hash(self.config | dict(hardware=None))[:16]  # on whatever hardware
+        asked = value_hash(self.config | dict(hardware=None))[:16]
+        start = self.base and self.base.anywhere
+        self.anywhere: str = value_hash(self.config | dict(hardware=None, start=start))  # made
         self.name = f"{self.profile.name}-{self.variant.name}-seed{self.seed}"
-        self.folder = self._find(f"{self.name}-{self.asked}")
+        self.folder = self._find(f"{self.name}-{asked}")
         self.key: str = self.folder.name.removeprefix(f"{self.name}-")
 
     def _config(self) -> dict:
@@ -294,13 +296,13 @@ def as_variant(variant: str | Variant) -> Variant:
     return PRETRAIN if variant == PRETRAIN.name else get_variant(variant)
 
 
-def save_half(trained: Trained, path: Path) -> None:
+def save_half(trained: Trained, path: Path, recipe: str) -> None:
     """Write a network in half precision with its record, to be kept with a reference run."""
     # Vectors, as of batch norm, take no space, and a small variance would be lost.
     kept = trained.model.state_dict().items()
     state = {name: (value.half() if value.ndim > 1 else value).contiguous() for name, value in kept}
     record = (trained.folder / RECORD).read_text(encoding="utf-8")
-    write_bytes(path, save(state, metadata={"record": record}))
+    write_bytes(path, save(state, metadata={"record": record, "recipe": recipe}))
 
 
 def stand_in(variant: Variant, profile: Profile, data: FaceSet, seed: int) -> Trained | None:
@@ -309,8 +311,8 @@ def stand_in(variant: Variant, profile: Profile, data: FaceSet, seed: int) -> Tr
     if variant.name not in profile.kept or not path.exists():
         return None
     with safe_open(path, "pt") as file:
-        key = json.loads(file.metadata()["record"])["key"]
-    same = key.startswith(Recipe(variant, profile, data, seed).asked)
+        recipe = file.metadata().get("recipe")
+    same = recipe == Recipe(variant, profile, data, seed).anywhere
     return load_half(variant.name, profile.name, seed) if same else None
 
 

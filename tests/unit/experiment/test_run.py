@@ -8,8 +8,8 @@ from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
 from ifr.experiment.run import Run, show_source, start
-from ifr.profiles import get_variant
-from ifr.training import save_half
+from ifr.profiles import get_profile, get_variant, resized
+from ifr.training import Recipe, save_half, stand_in
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_networks_kept_with_a_reference_are_taken_in_place_of_training(
     trained = start("99_test", profile="smoke")
     folder = paths.reference_weights("smoke")
     folder.mkdir(parents=True)
-    save_half(trained.trained("base"), folder / "base.safetensors")
+    save_half(trained.trained("base"), folder / "base.safetensors", "a recipe")
     kept = start("99_test", profile="smoke", weights="reference")
     faces = kept.data("ar")[:6]
     found, whole = kept.features("base", faces), trained.features("base", faces)
@@ -150,7 +150,7 @@ def test_networks_kept_are_of_their_seed_and_say_when_their_faces_were_others(
 ):
     monkeypatch.setattr(paths, "SOURCE", tmp_path)
     trained = start("99_test", profile="smoke").trained("base")
-    save_half(trained, paths.reference_weights("smoke") / "base.safetensors")
+    save_half(trained, paths.reference_weights("smoke") / "base.safetensors", "a recipe")
     with pytest.raises(UserError, match="is of seed 0, not 1"):
         start("99_test", profile="smoke", seed=1, weights="reference").trained("base")
     start("99_test", profile="smoke", weights="reference").trained("base")
@@ -158,6 +158,31 @@ def test_networks_kept_are_of_their_seed_and_say_when_their_faces_were_others(
     monkeypatch.setattr("ifr.datasets.rendered.renderer_hash", lambda: "another")
     start("99_test", profile="smoke", weights="reference").trained("base")
     assert "trained on other faces than this version's" in capsys.readouterr().out
+
+
+def test_a_kept_network_stands_in_while_its_recipe_is_this_ones(
+    smoke_sets, smoke_home, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paths, "SOURCE", tmp_path)
+    profile, base = get_profile("smoke"), get_variant("base")
+    run = start("99_test", profile="smoke")
+    trained, what = run.trained("base"), (base, profile, run.data("train"), 0)
+    save_half(
+        trained, paths.reference_weights("smoke") / "base.safetensors", Recipe(*what).anywhere
+    )
+    assert stand_in(*what) is None  # the profile trains all of its variants
+    keeping = replace(profile, kept=("base",))
+    assert stand_in(base, keeping, *what[2:]).key.startswith("reference-")
+    run = replace(start("99_test", profile="smoke"), profile=keeping)
+    run.train_together(["base"])
+    assert run.trained("base").key.startswith("reference-")
+    assert stand_in(base, keeping, run.data("train"), 1) is None  # another seed's
+    longer = resized(keeping, steps=13)
+    assert stand_in(base, longer, *what[2:]) is None
+    # Where it was trained is no part of the recipe.
+    new = (base, longer, *what[2:])
+    elsewhere = Recipe(*new, dict(processes=2, device="cuda", precision="32-true"))
+    assert elsewhere.anywhere == Recipe(*new).anywhere and elsewhere.key != Recipe(*new).key
 
 
 def test_each_seed_has_a_folder_of_results(smoke_home):
