@@ -270,7 +270,7 @@ def start(
 
 
 def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> FaceSet:
-    """Return random sharp faces without occluder, the profile's ``analysis_images`` or ``count``."""
+    """Return random sharp faces, no occluder: the profile's ``analysis_images`` or ``count``."""
     faces = run.data(name)
     occluders = faces.attributes.get("occluder", np.full(len(faces), "none"))
     sharp = faces.attributes.get("sharp", np.ones(len(faces), bool))

@@ -4,7 +4,7 @@ f_k is the mean of LMF(ψ_k) over the map, so a cosine is a sum over filters, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -143,24 +143,40 @@ def explain_pair(
         if np.shape(weights) != share.shape:
             raise UserError(f"weights must be one for each of {len(share)}, {np.shape(weights)}")
         share = torch.as_tensor(weights).to(features)
+    labels = part_labels(landmarks, frame=frame)
+    found = explain_responses(responses, share, landmarks=landmarks, labels=labels, frame=frame)
+    if fill is None:
+        return found
+    fine = torch.as_tensor(part_labels(landmarks, frame=frame, side=size)).to(images.device)
+    hidden = [fine == part for part in range(len(FACE_PARTS))]
+    twins = (face_parts.covered(images, one, fill, fine) for one in hidden)
+    gone = torch.stack([model.features(faces).double() for faces in twins])  # (P, 1 + M, K)
+    sides = (gone[:, 0], share @ features[1:]), (features[0], share @ gone[:, 1:])
+    without = torch.stack([F.cosine_similarity(*side, dim=-1) for side in sides]).cpu().numpy()
+    return replace(found, without=without)
+
+
+def explain_responses(
+    responses: Tensor, share: Tensor | None = None, *,
+    landmarks: np.ndarray, labels: np.ndarray, frame: int,
+) -> PairExplanation:  # fmt: skip
+    """Explain a score by LMF(ψ) of a probe and M others, (1 + M, K, h, w), and their part labels.
+
+    The other feature is the sum of theirs with ``share`` (M,), by default of one other: its own.
+    """
+    responses = responses.double()
+    features = responses.mean(dim=(2, 3))
+    share = features.new_ones(len(features) - 1) if share is None else share
     template = share @ features[1:]
-    maps = score_maps(responses, torch.stack([template] + [features[0]] * len(gallery)))
+    maps = score_maps(responses, torch.stack([template] + [features[0]] * len(share)))
     scale = share * features[1:].norm(dim=1) / template.norm().clamp_min(TINY)
     maps[1:] *= scale[:, None, None]  # of each face's own score to its share of the template's
     places = maps.cpu().numpy()
-    sums = sums_by_part(places, part_labels(landmarks, frame=frame))
+    sums = sums_by_part(places, labels)
     both = np.stack([sums[0], sums[1:].sum(axis=0)])
-    first, second = (F.normalize(one, dim=0, eps=TINY) for one in (features[0], template))
-    by_filter, without = (first * second).cpu().numpy(), None
-    if fill is not None:
-        labels = torch.as_tensor(part_labels(landmarks, frame=frame, side=size)).to(images.device)
-        hidden = [labels == part for part in range(len(FACE_PARTS))]
-        twins = (face_parts.covered(images, one, fill, labels) for one in hidden)
-        gone = torch.stack([model.features(faces).double() for faces in twins])  # (P, 1 + M, K)
-        sides = (gone[:, 0], template[None]), (features[:1], share @ gone[:, 1:])
-        without = torch.stack([F.cosine_similarity(*side) for side in sides]).cpu().numpy()
-    found = by_filter, places, both[:, :-1], both[:, -1], without
-    return PairExplanation(float(by_filter.sum()), *found, landmarks, frame)
+    shares = F.normalize(torch.stack([features[0], template]), dim=1, eps=TINY).prod(dim=0)
+    found = shares.cpu().numpy(), places, both[:, :-1], both[:, -1], None
+    return PairExplanation(float(shares.sum()), *found, landmarks, frame)
 
 
 def require_explainable(model: torch.nn.Module, name: str = "") -> None:

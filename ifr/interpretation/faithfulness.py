@@ -1,7 +1,8 @@
 """Rival maps of why pairs score as they do, (N, h, w), and whether they tell it rightly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from ifr.interpretation.face_parts import FACE_PARTS, covered, part_labels, prep
 from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import crop_side
 
+RIVALS = ("Grad-CAM", "gradient × input", "integrated gradients", "xSSAB", "RISE")
+KINDS = ("exact", *RIVALS, "random")
 CELLS = 6  # along each side of RISE's masks
 SLIGHT = 0.05  # a part whose removal moves the score by a smaller share of it is no reason for it
 RANDOM_PLACE = "a random place"
@@ -62,7 +65,7 @@ def gradient_times_input(probes: Probes) -> Tensor:
     return (_gradient(probes.scores, probes.images) * probes.images).sum(dim=1)
 
 
-def integrated_gradients(probes: Probes, *, steps: int = 32) -> Tensor:
+def integrated_gradients(probes: Probes, *, steps: int = 16) -> Tensor:
     """Return integrated gradients from grey (Sundararajan, 2017); their sum misses jumps of LMF."""
     midpoints = (probes.images * ((step + 0.5) / steps) for step in range(steps))
     total = sum(_gradient(probes.scores, point) for point in midpoints)
@@ -94,7 +97,7 @@ def xssab(probes: Probes, *, threshold: float = 0.0) -> Tensor:
 
 
 @torch.no_grad()
-def rise(probes: Probes, *, seed: int = 0, masks: int = 200, keep: float = 0.5) -> Tensor:
+def rise(probes: Probes, *, seed: int = 0, masks: int = 100, keep: float = 0.5) -> Tensor:
     """Return RISE (Petsiuk, 2018): the mean score where grey masks show a pixel, less the map's."""
     images, rng = probes.images, stream(seed, "rivals/rise")
     side, step = images.shape[-1], -(-images.shape[-1] // CELLS)
@@ -110,14 +113,16 @@ def rise(probes: Probes, *, seed: int = 0, masks: int = 200, keep: float = 0.5) 
     return means - means.mean(dim=(1, 2), keepdim=True)
 
 
-def rival_maps(probes: Probes, *, threshold: float = 0.0, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return the exact maps, all others, and maps that know nothing, by name."""
+def rival_maps(
+    probes: Probes, *, threshold: float = 0.0, seed: int = 0, kinds: Sequence[str] = KINDS
+) -> dict[str, np.ndarray]:
+    """Return maps of chosen kinds by name: the exact ones, others, and some that know nothing."""
     random = stream(seed, "rivals/random").standard_normal((len(probes.images), 12, 12))
-    found = {"exact": exact(probes), "Grad-CAM": grad_cam(probes)}
-    found["gradient × input"] = gradient_times_input(probes)
-    found["integrated gradients"] = integrated_gradients(probes)
-    found |= {"xSSAB": xssab(probes, threshold=threshold), "RISE": rise(probes, seed=seed)}
-    return {name: maps.double().cpu().numpy() for name, maps in found.items()} | {"random": random}
+    chosen = partial(xssab, threshold=threshold), partial(rise, seed=seed)
+    makers = exact, grad_cam, gradient_times_input, integrated_gradients, *chosen
+    make: dict[str, Callable[[Probes], Tensor]] = dict(zip(KINDS, makers, strict=False))
+    make["random"] = lambda probes: torch.as_tensor(random)
+    return {kind: make[kind](probes).double().cpu().numpy() for kind in kinds}
 
 
 @torch.no_grad()

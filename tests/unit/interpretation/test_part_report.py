@@ -28,6 +28,11 @@ rng = np.random.default_rng(13)
 NOWHERE = np.zeros(len(CENTRES), bool)
 
 
+def once(count: int) -> np.ndarray:
+    """Every image counts once, in one draw, (1, N)."""
+    return np.ones((1, count))
+
+
 def on(*names: str) -> np.ndarray:
     """Which parts, by name, (P,) bool."""
     return np.isin(CENTRES, names)
@@ -53,8 +58,9 @@ def test_a_filter_is_consistent_with_a_part_in_four_of_five_images_that_show_it(
     hits[:7, 0, 0] = True  # 7 of 8
     hits[:7, 1, 1] = True  # 7 of 10
     hits[:4, 2, 2], hits[4:8, 2, 3] = True, True  # two parts, 4 of 10 each
-    assert part_consistency(hits, visible) == pytest.approx(1 / 3)
-    assert part_consistency(hits[:7], visible[:7]) == pytest.approx(2 / 3)
+    assert part_consistency(hits, visible, once(10)).tolist() == pytest.approx([1 / 3])
+    counts = np.stack([np.ones(10), np.arange(10) < 7])  # everyone, and the first seven alone
+    assert part_consistency(hits, visible, counts).tolist() == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_stability_is_the_share_of_images_with_the_same_parts() -> None:
@@ -63,7 +69,8 @@ def test_stability_is_the_share_of_images_with_the_same_parts() -> None:
     noisy = hits.copy()
     noisy[0, 0, 1] = False  # a part is lost
     noisy[1, 1, 5] = True  # and another won
-    assert part_stability(hits, noisy) == pytest.approx(6 / 8)
+    assert part_stability(hits, noisy, once(4)).tolist() == [6 / 8]
+    assert part_stability(hits, noisy, np.array([[2, 1, 0, 1]])).tolist() == [5 / 8]
 
 
 def test_purity_merges_sides_and_looks_at_the_strongest_images() -> None:
@@ -73,12 +80,14 @@ def test_purity_merges_sides_and_looks_at_the_strongest_images() -> None:
     hits[[0, 2], 0] = on("left_eye")
     hits[1, 0] = on("right_eye", "nose")
     hits[4:, 1] = on("mouth")  # only where it hardly answers
-    found = purity(hits, visible, strengths, top=4)
-    assert found.tolist() == [0.75, 0]
+    found = purity(hits, visible, strengths, once(6), top=4)
+    assert found.tolist() == [[0.75, 0]]
+    counts = np.array([[0, 1, 1, 2, 0, 9]])  # what is not among the strongest never counts
+    assert purity(hits, visible, strengths, counts, top=4).tolist() == [[0.5, 0]]
     visible[3] = False  # now the eyes are seen in three of the four
-    assert purity(hits, visible, strengths, top=4)[0] == 1
+    assert purity(hits, visible, strengths, once(6), top=4)[0, 0] == 1
     visible[:] = False
-    assert purity(hits, visible, strengths, top=4).tolist() == [0, 0]
+    assert purity(hits, visible, strengths, once(6), top=4).tolist() == [[0, 0]]
 
 
 def test_instability_is_the_deviation_of_distances_over_the_diagonal() -> None:
@@ -86,9 +95,11 @@ def test_instability_is_the_deviation_of_distances_over_the_diagonal() -> None:
     places = np.array([[[3.0, 4]], [[0, 5]], [[0, 9]], [[90, 90]]])
     strengths = np.array([[4.0], [3], [2], [1]])
     diagonal = 96 * np.sqrt(2)
-    assert location_instability(places, strengths, landmarks, 96, top=2) == 0  # 5 and 5
-    expected = np.std([5, 5, 9]) / diagonal
-    assert location_instability(places, strengths, landmarks, 96, top=3) == pytest.approx(expected)
+    assert location_instability(places, strengths, landmarks, 96, once(4), top=2) == [0]  # 5 and 5
+    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 7]])
+    expected = [np.std([5, 5, 9]) / diagonal, np.std([5, 5, 9]) / diagonal]
+    found = location_instability(places, strengths, landmarks, 96, counts, top=3)
+    np.testing.assert_allclose(found, expected)
 
 
 def test_dissection_compares_the_strongest_responses_with_each_label() -> None:
@@ -98,9 +109,11 @@ def test_dissection_compares_the_strongest_responses_with_each_label() -> None:
     labels = np.zeros((2, 4, 4), np.uint8)
     labels[0, :2] = 1
     labels[1, 0, 0] = 2
-    found = dissection(maps, labels, 3, top=1 / 8)
+    counts = np.array([[1, 1], [1, 0], [1, 3]])
+    found = [dissection(maps, labels, [kind], counts, top=1 / 8)[:, 0] for kind in (0, 1, 2)]
     # The level lies between 1 and 3 by interpolation of the quantile, so the four cells remain.
-    np.testing.assert_allclose(found, [[0, 4 / 8, 0]])
+    np.testing.assert_allclose(found, [[0, 0, 0], [4 / 8] * 3, [0, 0, 0]])
+    np.testing.assert_allclose(dissection(maps, labels, [0, 1], counts, top=1 / 8), [[0.5]] * 3)
 
 
 def test_landmarks_that_follow_peaks_are_found_without_error_and_others_are_not() -> None:
@@ -109,18 +122,21 @@ def test_landmarks_that_follow_peaks_are_found_without_error_and_others_are_not(
     landmarks[:] = places[:, :1]
     landmarks[:, 45] = places[:, 1] + places[:, 2]
     fitted = np.arange(40) < 20
-    assert landmark_error(places, landmarks, fitted) == pytest.approx(0, abs=1e-9)
+    assert landmark_error(places, landmarks, fitted, once(40)) == pytest.approx(0, abs=1e-9)
     landmarks[~fitted, 7] += 17  # one landmark of 68, in units of the distance of the eyes
     eyes = np.linalg.norm(landmarks[~fitted, 36] - landmarks[~fitted, 45], axis=-1)
     expected = np.mean(17 * np.sqrt(2) / 68 / eyes)
-    assert landmark_error(places, landmarks, fitted) == pytest.approx(expected)
+    assert landmark_error(places, landmarks, fitted, once(40)) == pytest.approx(expected)
+    last = np.arange(40)[None] == 39
+    found = landmark_error(places, landmarks, fitted, last.astype(float))
+    assert found == pytest.approx(17 * np.sqrt(2) / 68 / eyes[-1])
 
 
 def test_peaks_are_counted_on_the_pixels_of_chosen_labels() -> None:
     labels = np.zeros((1, 4, 4), np.uint8)
     labels[0, 1, 2] = 5
     places = np.array([[[60.0, 36], [36, 60], [95.9, 0], [48, 47.9]]])
-    assert share_on(places, labels, [5], 96) == pytest.approx(2 / 4)
+    assert share_on(places, labels, [5], 96).tolist() == [2 / 4]
 
 
 @pytest.mark.parametrize("rendered", [True, False])
@@ -132,11 +148,16 @@ def test_the_whole_report_by_rendered_parts_or_the_mesh(rendered) -> None:
     faces = FaceSet("test", images, np.arange(12), landmarks, known if rendered else {})
     torch.manual_seed(0)
     model = build_model(num_filters=5, width=0.125, rate=0.9).eval()
-    found = part_report(model, faces, size=48)
-    assert found == part_report(model, faces, size=48), "a seed gives the same noise"
-    assert all(np.isfinite(value) for value in found.values())
+    found, again = (part_report(model, faces, size=48, resamples=n) for n in (0, 30))
+    assert all(np.isfinite(value).all() for value in found.values())
+    for name, values in found.items():
+        assert values.shape == (1,) and again[name].shape == (31,)
+        assert again[name][0] == values[0], "a seed gives the same noise"
+    moving = "landmark_error_share", "d_bar_pixels", "stability_percent"
+    assert all(np.ptp(again[name]) > 0 for name in moving)
     assert found["off_face_percent"] == 100 if rendered else 0 < found["off_face_percent"] < 100
     with pytest.raises(UserError, match="fewer than two people"):
         part_report(model, faces[[0]], size=48)
     shuffled = part_report(model, faces, size=48, shuffled=True)
-    assert shuffled.keys() == found.keys() and shuffled != found
+    assert shuffled.keys() == found.keys()
+    assert shuffled["landmark_error_share"] != found["landmark_error_share"]
