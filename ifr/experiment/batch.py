@@ -18,7 +18,7 @@ from ifr.common import paths
 from ifr.common.errors import OutOfTime, UserError
 from ifr.common.files import alone, file_hash, write_text
 from ifr.common.hardware import device_facts, peak_memory
-from ifr.experiment import results
+from ifr.experiment import claims, results
 from ifr.experiment.notebook import (
     GO_ON,
     check_parameters,
@@ -69,7 +69,7 @@ def reproduce(
         with _followed(run):
             clear_leftovers(run, notebooks)
             prepare(run)
-            for notebook in notebooks:
+            for notebook in sorted(notebooks, key=_reads_others):
                 _check_time(run, notebook.name)
                 _execute(notebook, run, force=force)
     return run.folder
@@ -86,9 +86,14 @@ def redraw(
     if parameters and not numbers:  # those that can do without training
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
     with _followed(run):
-        for notebook in notebooks:
+        for notebook in sorted(notebooks, key=_reads_others):
             _execute(notebook, run, parameters=parameters, force=True)
     return run.folder
+
+
+def _reads_others(notebook: Path) -> bool:
+    """Whether a notebook reads what the others recorded, and so comes after them."""
+    return notebook.name[:2] == claims.CLAIMS
 
 
 def _refuse_foreign(profile: Profile, numbers: Collection[str]) -> None:
