@@ -11,7 +11,7 @@ from skimage.transform import PiecewiseAffineTransform, SimilarityTransform, war
 from torch.utils.data import DataLoader, Dataset
 
 from ifr.apps.explorer import Explorer
-from ifr.apps.explorer_panel import Panel
+from ifr.apps.explorer_panel import PairPanel, Panel
 from ifr.common.seeding import stream
 from ifr.datasets.align import warp_face
 from ifr.evaluation import score_pairs, tars_at_fars
@@ -19,6 +19,7 @@ from ifr.evaluation.features import NetworkEmbedding, set_features
 from ifr.evaluation.metrics import normalised
 from ifr.experiment.run import start
 from ifr.faces import build_identity, draw_shot, render
+from ifr.interpretation.faithfulness import Probes, exact, grad_cam, rise
 from ifr.landmarks import ARCFACE_TEMPLATE, CROP, CROP_SIZE, FACE_SIZE, alignment, five_points
 from ifr.losses import gaussian_matrix, response_diversity
 from ifr.mesh import FaceMesh
@@ -282,20 +283,49 @@ def explorer(settings: Settings) -> Iterator[Case]:
         get_variant(name).title: build_network(run.profile, get_variant(name), 2, 0).eval()
         for name in ("base", "full")
     }
-    panel, rng = Panel(Explorer(run, networks)), stream(0, "benchmark/moves")
+    explorer, rng = Explorer(run, networks), stream(0, "benchmark/moves")
     moves: dict[str, Callable[[], dict[str, int]]] = dict(
         rectangle=lambda: dict(x=2 * int(rng.integers(2, 22))),
         turn=lambda: dict(yaw=5 * int(rng.integers(-12, 13))),
-        face=lambda: dict(person=int(rng.integers(len(panel.explorer.seeds)))),
+        face=lambda: dict(person=int(rng.integers(len(explorer.seeds)))),
     )
-    for name, values in moves.items():
-        yield Case(
-            "explorer",
-            f"a move of the {name}",
-            lambda values=values: panel.set(**values()),
-            unit="moves",
-            turns=40,
-        )
+    panels = {"one face": Panel(explorer), "two faces": PairPanel(explorer)}
+    panels["two faces"].set(person=len(explorer.seeds) - 1)  # of whom no turn is rendered yet
+    for tab, panel in panels.items():
+        for name, values in moves.items():
+            yield Case(
+                "explorer",
+                f"a move of the {name}, {tab}",
+                lambda panel=panel, values=values: panel.set(**values()),
+                unit="moves",
+                turns=40,
+            )
+
+
+def maps(settings: Settings) -> Iterator[Case]:
+    """Exact maps of pairs' scores against one forward pass and the maps one would draw instead."""
+    faces = drawn_faces(16, 2)
+    model = build_network(settings.profile, get_variant("full"), 2, 0).eval()
+    others = faces[np.roll(np.arange(len(faces)), -1)]
+    probes = Probes.of(model, faces, others, size=settings.profile.network.input_size)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        probes.scores()
+
+    yield Case(
+        "maps",
+        f"exact maps of {len(faces)} pairs, whose other features are known",
+        lambda: exact(probes),
+        {
+            "one forward pass": forward,
+            "Grad-CAM": lambda: grad_cam(probes),
+            "RISE, 200 masks": lambda: rise(probes),
+        },
+        count=len(faces),
+        unit="maps",
+        turns=5,
+    )
 
 
 def response_maps(profile: Profile) -> torch.Tensor:
@@ -316,4 +346,5 @@ CASES: dict[str, Callable[[Settings], Iterator[Case]]] = dict(
     features=features,
     faces=faces,
     explorer=explorer,
+    maps=maps,
 )

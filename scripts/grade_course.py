@@ -139,9 +139,11 @@ def run(one: Prepared, kept: Path, code: str, forbidden: Collection[Path]) -> Re
             write_text(file, json.dumps([asdict(outcome) for outcome in outcomes]))
     require_machine(cells, outcomes, exercise)
     notes = [*one.repaired.notes, *(note for note in remarks(cells, outcomes))]
+    reasons = [one.repaired.no_own.get(cell.name) or outcome.why
+               for cell, outcome in zip(cells, outcomes, strict=True)]  # fmt: skip
     tests = [
-        Test(cell.name, 0.0 if outcome.why else cell.points, cell.points, outcome.why)
-        for cell, outcome in zip(cells, outcomes, strict=True)
+        Test(cell.name, 0.0 if why else cell.points, cell.points, why)
+        for cell, why in zip(cells, reasons, strict=True)
         if cell.points
     ]
     return Result(

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import nbformat
+from borrowed import borrowed, read_library
 from nbformat import NotebookNode
 from run_apart import Cell
 
@@ -86,6 +87,7 @@ class Repaired:
     cells: list[Cell] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    no_own: dict[str, str] = field(default_factory=dict)  # tests of answers that are no own work
 
 
 def read_exercise(source: Path, release: Path) -> Exercise:
@@ -213,7 +215,21 @@ def repair(cells: Sequence[Own], exercise: Exercise) -> Repaired:
         before = behind[part.name] if mine else before
     tests = [index for index, cell in enumerate(result.cells) if cell.points]
     del result.cells[max(tests) + 1 :]  # what stands behind the last test has nothing to give
+    result.no_own = tests_of_borrowed(result.cells, exercise)
     return result
+
+
+def tests_of_borrowed(cells: Sequence[Cell], exercise: Exercise) -> dict[str, str]:
+    """Return why tests give nothing: the answer above them calls the library's."""
+    calls = borrowed([cell.source for cell in cells], read_library(exercise.stem))
+    found, why = {}, ""
+    for part in exercise.parts:
+        if part.is_answer and part.is_code:
+            mine = sorted(defined(part.source) & calls.keys())
+            why = "; ".join(f"{name} calls {calls[name]}: write it yourself" for name in mine)
+        elif part.is_test and why:
+            found[part.name] = why
+    return found
 
 
 def moved(found: Sequence[str], names: Sequence[str]) -> list[str]:

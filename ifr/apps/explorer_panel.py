@@ -3,7 +3,7 @@
 Pictures are put together from arrays: a Matplotlib figure would take longer than all the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from ifr.apps.explorer import COVERS, RECTANGLE, Answer, Explorer, Setting, View
+from ifr import interpretation
+from ifr.apps.explorer import COVERS, RECTANGLE, Answer, Explorer, PairView, Setting, View
 from ifr.common.errors import UserError
 from ifr.figures.style import MAGNITUDE, PALETTE, SIGNED, picture_html
 from ifr.landmarks import CROP_SIZE
@@ -24,7 +25,13 @@ TITLE = 16  # height of a line of text
 BARS = TILE - TITLE  # height of the bar chart, which has two lines above it
 COLUMNS = 3
 SPREAD, CHANGED = "that keep to places far apart", "whose feature changes most"
+PAIR = "covered face", "other picture"
+TABS = "One face", "Two faces"
 BLUE, ORANGE = map(ImageColor.getrgb, PALETTE[:2])
+SENTENCE = (
+    "{changed_percent:.0f} % of the features change by more than a tenth of the most changed one, "
+    "mean change {mean_change:.4f}; peaks move by {peaks_moved_pixels:.1f} pixels on average."
+)
 FONT = ImageFont.load_default(12)
 SHADES = np.linspace(0, 1, 257)  # an odd number, so that 0 has the middle one
 SIGNED_TABLE = SIGNED(SHADES).astype(np.float32)
@@ -87,30 +94,28 @@ def answer_picture(view: View, title: str, filters: np.ndarray, top: float) -> n
     return np.vstack([np.hstack(row) for row in rows])[:-GAP, :-GAP]
 
 
-def faces_picture(view: View) -> np.ndarray:
-    """Return the face without and with its cover, side by side."""
-    faces = dict(bare=view.bare, covered=view.covered)
-    tiles = [_titled(face_picture(face), name) for name, face in faces.items()]
-    return np.hstack(tiles)[:-GAP, :-GAP]
+def pair_picture(view: PairView, title: str) -> np.ndarray:
+    """Lay one network's exact maps over both faces, on one scale, which no cover changes."""
+    limit = float(np.abs(view.bare[title].maps).max())
+    pairs = zip(view.faces, view.covered[title].maps, strict=True)
+    return _row(PAIR, [heat_picture(pale(face), places, limit) for face, places in pairs])
 
 
 def in_words(view: View, title: str) -> str:
     """Return one network's answer as a sentence: the caption, and the text for who cannot see."""
-    sentence = (
-        "{changed_percent:.0f} % of the features change by more than a tenth of the most changed "
-        "one, mean change {mean_change:.4f}; peaks move by {peaks_moved_pixels:.1f} pixels on "
-        "average."
-    )
-    return f"{title}: {sentence.format_map(view.answers[title].figures())}"
+    return f"{title}: {SENTENCE.format_map(view.answers[title].figures())}"
 
 
 class Panel:
-    """The explorer as a widget that answers each move; in a saved notebook, its last pictures."""
+    """One face as a widget that answers each move; in a saved notebook, its last pictures."""
+
+    names = ("person", "yaw", "cover", "x", "y", "width", "height", "filters")  # of its controls
 
     def __init__(self, explorer: Explorer, setting: Setting | None = None) -> None:
         self.explorer = explorer
-        self.view = explorer.look(setting or Setting())
-        self._controls = _controls(self.view.setting, len(explorer.seeds))
+        controls = _controls(setting or Setting(), len(explorer.seeds))
+        self._controls = {name: controls[name] for name in self.names}
+        self.view = self._look()
         self._pages = {title: widgets.HTML() for title in ("faces", *explorer.models)}
         for control in self._controls.values():
             control.observe(self._moved, "value")
@@ -119,7 +124,7 @@ class Panel:
         self.widget.layout.flex_flow = "row wrap"  # below each other where the window is narrow
         self._show()
 
-    def set(self, **values: object) -> View:
+    def set(self, **values: object) -> Any:
         """Move controls by name, such as ``yaw`` or ``x``, and return what is shown then."""
         unknown, known = sorted(set(values) - set(self._controls)), ", ".join(self._controls)
         if unknown:
@@ -130,17 +135,8 @@ class Panel:
 
     def pictures(self) -> dict[str, tuple[str, str]]:
         """Return the pictures on show, captioned, as HTML and in words, by title."""
-        view = self.view
-        top = max(float(one.change.max(initial=0)) for one in view.answers.values())
-        words = _face_in_words(view.setting)
-        shown = {"faces": (_captioned(faces_picture(view), words), words)}
-        for title, answer in view.answers.items():
-            filters = self.explorer.steady[title]
-            if self._controls["filters"].value == CHANGED:
-                filters = answer.change.argsort(kind="stable")[::-1][: len(filters)]
-            picture, words = answer_picture(view, title, filters, top), in_words(view, title)
-            shown[title] = (_captioned(picture, words), words)
-        return shown
+        drawn = self._draw()
+        return {title: (_captioned(picture, words), words) for title, picture, words in drawn}
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Return the live widget, with its pictures for viewers that have no kernel."""
@@ -148,18 +144,85 @@ class Panel:
         texts = {"text/html": "".join(pages), "text/plain": "\n".join(words)}
         return dict(self.widget._repr_mimebundle_()) | texts
 
-    def _moved(self, change: object) -> None:
-        values = [control.value for control in self._controls.values()]
-        person, yaw, cover, x, y, width, height, _ = values
+    def _setting(self) -> Setting:
+        chosen = {name: control.value for name, control in self._controls.items()}
+        x, y, width, height = (chosen[name] for name in ("x", "y", "width", "height"))
         box = (min(x, CROP_SIZE - width), min(y, CROP_SIZE - height), width, height)  # stays inside
-        setting = Setting(person, yaw, cover, box)
-        if setting != self.view.setting:
-            self.view = self.explorer.look(setting)
+        return Setting(chosen["person"], chosen["yaw"], chosen["cover"], box)
+
+    def _look(self) -> Any:
+        return self.explorer.look(self._setting())
+
+    def _draw(self) -> Iterable[tuple[str, np.ndarray, str]]:
+        view = self.view
+        top = max(float(one.change.max(initial=0)) for one in view.answers.values())
+        faces = _row(("bare", "covered"), map(face_picture, (view.bare, view.covered)))
+        yield "faces", faces, _face_in_words(view.setting)
+        for title, answer in view.answers.items():
+            filters = self.explorer.steady[title]
+            if self._controls["filters"].value == CHANGED:
+                filters = answer.change.argsort(kind="stable")[::-1][: len(filters)]
+            yield title, answer_picture(view, title, filters, top), in_words(view, title)
+
+    def _moved(self, change: dict[str, Any]) -> None:
+        if change["owner"] is not self._controls.get("filters"):
+            self.view = self._look()
         self._show()
 
     def _show(self) -> None:
         for title, (page, _) in self.pictures().items():
             self._pages[title].value = page
+
+
+class PairPanel(Panel):
+    """Two faces and one cover: each network's score, its exact map on both, and its threshold."""
+
+    names = ("person", "yaw", "other", "cover", "x", "y", "width", "height")
+
+    def _look(self) -> PairView:
+        return self.explorer.compare(self._setting(), self._controls["other"].value)
+
+    def _draw(self) -> Iterable[tuple[str, np.ndarray, str]]:
+        view = self.view
+        whose = f"Beside it: another picture of person {view.other + 1}."
+        shown = _row(PAIR, map(face_picture, view.faces))
+        yield "faces", shown, f"{_face_in_words(view.setting)} {whose}"
+        for title, found in view.covered.items():
+            words = interpretation.in_words(found, self.explorer.thresholds[title])
+            bare = f"Without the cover the score is {view.bare[title].score:.2f}."
+            yield title, pair_picture(view, title), f"{title}: {words} {bare}"
+
+
+class Tabs(Panel):
+    """Both panels as tabs; in a saved notebook, the last pictures of both."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.panels = dict(zip(TABS, (Panel(explorer), PairPanel(explorer)), strict=True))
+        self.widget = widgets.Tab([panel.widget for panel in self.panels.values()], titles=TABS)
+
+    def pictures(self) -> dict[str, tuple[str, str]]:
+        """Return the pictures of both panels."""
+        shown = [(tab, panel.pictures()) for tab, panel in self.panels.items()]
+        return {f"{tab}: {title}": page for tab, one in shown for title, page in one.items()}
+
+
+def slide(panel: Panel, name: str, values: Sequence[int]) -> str:
+    """Return a slider over pictures made beforehand, one for each value of a control, as HTML.
+
+    It works in a saved page, without a kernel. Where its script is taken out, all pictures stand.
+    """
+    steps: list[str] = []
+    for value in values:
+        panel.set(**{name: value})
+        pages = "".join(page for page, _ in panel.pictures().values())
+        row = f'<div style="display: flex; flex-wrap: wrap">{pages}</div>'
+        steps.append(f"<div{' hidden' if steps else ''}>{row}</div>")
+    label = escape(panel._controls[name].description)
+    show = "[...this.closest('div').children].slice(1).forEach((d, k) => d.hidden = k != value)"
+    own_keys = 'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes the arrow keys
+    facts = f'type="range" min="0" max="{len(steps) - 1}" value="0" {own_keys}'
+    slider = f'<label>{label} <input {facts} oninput="{show}"></label>'
+    return f"<div>{slider}{''.join(steps)}</div>"
 
 
 def _controls(setting: Setting, people: int) -> dict[str, widgets.Widget]:
@@ -178,6 +241,7 @@ def _controls(setting: Setting, people: int) -> dict[str, widgets.Widget]:
     edge = CROP_SIZE - 4
     return dict(
         person=choice("face", setting.person, names, "whose face"),
+        other=choice("other", setting.person, names, "whose other picture it is compared with"),
         yaw=slider("turn (°)", int(setting.yaw), -60, 60, 5, "to the left or right, in degrees"),
         cover=choice("cover", setting.cover, COVERS, "what hides a part of the face"),
         x=slider("left (px)", x, 0, edge, 2, "left edge of the rectangle, frontal frame"),
@@ -201,9 +265,15 @@ def _captioned(picture: np.ndarray, words: str) -> str:
     png = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
     image = picture_html(png.tobytes(), words, picture.shape[1])
     return (
-        '<figure style="margin: 4px 12px 4px 0"><figcaption style="max-width: 340px; line-height: '
-        f'1.4">{escape(words)}</figcaption>{image}</figure>'
+        '<figure style="margin: 4px 12px 4px 0"><figcaption style="line-height: 1.4; '
+        f'max-width: {max(280, picture.shape[1])}px">{escape(words)}</figcaption>{image}</figure>'
     )
+
+
+def _row(names: Iterable[str], tiles: Iterable[np.ndarray]) -> np.ndarray:
+    """Put titled tiles side by side."""
+    titled = [_titled(tile, name) for name, tile in zip(names, tiles, strict=True)]
+    return np.hstack(titled)[:-GAP, :-GAP]
 
 
 def _titled(picture: np.ndarray, *lines: str) -> np.ndarray:

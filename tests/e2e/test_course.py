@@ -66,14 +66,14 @@ def test_every_submission_scores_what_it_must(path):
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_nbgrader_gives_the_same_points(path):
-    """Of the reference and the first wrong solution: a kernel each."""
-    there = list(grade_with_nbgrader(path, WRONG, reference_and_first))
-    assert there == reference_and_first(graded(path))
+def test_nbgrader_gives_the_same_points(built, path):
+    """Of a wrong solution, whose other tests must pass: one kernel for each exercise."""
+    there = list(grade_with_nbgrader(built, path, WRONG, first_mistake))
+    assert there == first_mistake(graded(path))
 
 
-def reference_and_first(submissions):
-    return [submissions[0], submissions[2]]
+def first_mistake(submissions):
+    return submissions[2:3]
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
@@ -112,7 +112,7 @@ def test_building_again_keeps_what_students_handed_in(built):
     handed_in = built / "submitted" / "ada" / EXERCISES[0].stem / EXERCISES[0].name
     handed_in.parent.mkdir(parents=True)
     handed_in.write_text("{}")
-    course.build(built)
+    course.build(built, NUMBERS[:1])
     assert handed_in.read_text() == "{}" and not list(built.rglob("*.partial"))
 
 

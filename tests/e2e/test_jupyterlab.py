@@ -176,12 +176,14 @@ def test_00_runs_and_leads_on(page, lab):
 
 def test_the_explorer_answers_the_keyboard(page, lab):
     notebook = open_and_run(page, lab, "13_explorer.ipynb")
-    sliders = notebook.locator(".widget-slider")
+    sliders = notebook.locator(".widget-slider").filter(visible=True)
     sliders.first.wait_for()
-    assert sliders.count() == 5 and notebook.locator(".widget-dropdown").count() == 3
+    assert sliders.count() == 5
+    assert notebook.locator(".widget-dropdown").filter(visible=True).count() == 3
     left = sliders.filter(has_text="left (px)").locator(".noUi-handle")
-    faces = notebook.locator(".widget-html figcaption").filter(has_text="Person 1")
-    answers = notebook.locator(".widget-html figure").filter(has_text="of the features change")
+    shown = notebook.locator(".widget-html figure").filter(visible=True)
+    faces = shown.locator("figcaption").filter(has_text="Person 1")
+    answers = shown.filter(has_text="of the features change")
     assert "at 16, 36" in faces.inner_text() and answers.count() == 2
     before = answers.locator("img").evaluate_all("all => all.map(one => one.src)")
     page.screenshot(path=ARTEFACTS / "13_explorer_before.png")
@@ -191,7 +193,7 @@ def test_the_explorer_answers_the_keyboard(page, lab):
     notebook.locator(".widget-html figcaption").filter(has_text="at 22, 36").wait_for()
     page.wait_for_function(
         """before => [...document.querySelectorAll('.widget-html figure img')]
-            .slice(-2).every((one, k) => one.src !== before[k])""",
+            .filter(one => one.offsetParent).slice(-2).every((one, k) => one.src !== before[k])""",
         arg=before,
     )
     sliders.filter(has_text="turn").locator(".noUi-handle").focus()
@@ -199,6 +201,18 @@ def test_the_explorer_answers_the_keyboard(page, lab):
     notebook.locator(".widget-html figcaption").filter(has_text="turned by -5°").wait_for()
     left.scroll_into_view_if_needed()
     page.screenshot(path=ARTEFACTS / "13_explorer_after.png")
+    notebook.get_by_role("tab", name="Two faces").click()
+    sliders.filter(has_text="top (px)").locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    shown.filter(has_text="at 16, 38. Beside it: another picture of person 1").wait_for()
+    assert shown.filter(has_text="Without the cover the score is").count() == 2
+    page.screenshot(path=ARTEFACTS / "13_explorer_pair.png")
+    made = notebook.locator(".jp-RenderedHTMLCommon figcaption").filter(visible=True)
+    notebook.locator("input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    made.filter(has_text="48 × 14 pixels at 24, 16").wait_for()
+    assert not made.filter(has_text="pixels at 24, 8.").count()
+    page.screenshot(path=ARTEFACTS / "13_explorer_slider.png")
     alts = texts_of_pictures(notebook)
     assert len(alts) >= 4 and all(len(alt) > 20 for alt in alts)
 
