@@ -40,9 +40,10 @@ def make_fabric(
     """
     known: dict[str, Literal["64-true", "32-true", "bf16-mixed"]] = {}  # as Fabric names them
     known |= {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
-    known["auto"] = known["bf16" if computes_in_bfloat16() else "fp32"]
-    if precision not in known:
-        raise UserError(f"unknown precision {precision!r}: choose one of {', '.join(known)}")
+    if precision not in (*known, "auto"):
+        raise UserError(f"unknown precision {precision!r}: choose one of {', '.join(known)}, auto")
+    if precision == "auto":
+        precision = "bf16" if computes_in_bfloat16() else "fp32"
     keep_freed_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces bf16 each time
     nodes, given = 1, os.environ.get("LOCAL_WORLD_SIZE")
