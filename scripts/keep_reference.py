@@ -2,7 +2,7 @@
 
 The results of ``results/<profile>/seed-0/`` are copied to ``results/reference/<profile>/``, but for
 the PDFs, which any run draws again. To keep the repository small the notebooks show large pictures
-as JPEG there; the figures themselves and all numbers are copied as they are. With ``--weights`` the
+as JPEG there, and large figures have 256 colours; all numbers are copied as they are. With ``--weights`` the
 networks named are kept, too, in half precision, so that notebooks run without training. With
 ``--evidence`` only what each seed measured is kept, seed by seed as they are done.
 """
@@ -30,21 +30,23 @@ from ifr.experiment.run import start
 from ifr.profiles import get_profile
 from ifr.training import Recipe, as_variant, save_half
 
-LARGE = 40_000  # bytes of a picture that is worth reducing
-LIMIT = 15_000_000  # bytes of the whole reference, the networks kept with it not counted
+LARGE = 40_000  # bytes of a picture in a notebook that is worth reducing
+LARGE_FIGURE = 150_000  # and of a figure
+LIMIT = 18_000_000  # bytes of the whole reference, the networks kept with it not counted
 WEIGHTS_LIMIT = 12_000_000  # bytes of one of them
 INLINE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")  # a picture with its alternative
 
 
 def squeezed(png: bytes) -> bytes:
-    """Return the same picture with the same text alternative, packed as tightly as PNG can."""
+    """Return a picture with the same text alternative, packed tightly; a large one in 256 colours."""
     with Image.open(io.BytesIO(png)) as image:
         text = PngInfo()
         for key, value in image.info.items():
             if isinstance(value, str):
                 text.add_text(key, value)
-        small = io.BytesIO()
-        image.convert("RGB").save(small, "PNG", optimize=True, pnginfo=text)
+        small, whole = io.BytesIO(), image.convert("RGB")
+        packed = whole.quantize(256) if len(png) > LARGE_FIGURE else whole
+        packed.save(small, "PNG", optimize=True, pnginfo=text)
     return min(small.getvalue(), png, key=len)
 
 
