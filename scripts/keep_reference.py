@@ -2,9 +2,9 @@
 
 The results of ``results/<profile>/seed-0/`` are copied to ``results/reference/<profile>/``, but for
 the PDFs, which any run draws again. To keep the repository small the notebooks show large pictures
-as JPEG there, and large figures have 256 colours; all numbers are copied as they are. With ``--weights`` the
-networks named are kept, too, in half precision, so that notebooks run without training. With
-``--evidence`` only what each seed measured is kept, seed by seed as they are done.
+as JPEG there, and large figures have 256 colours; all numbers are copied as they are. With
+``--weights`` the networks named are kept, too, in half precision, so that notebooks run without
+training. With ``--evidence`` only what each seed measured is kept, seed by seed as they are done.
 """
 
 import argparse
@@ -38,7 +38,7 @@ INLINE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")  # a picture with
 
 
 def squeezed(png: bytes) -> bytes:
-    """Return a picture with the same text alternative, packed tightly; a large one in 256 colours."""
+    """Return a picture with its text alternative, packed tightly; a large one in 256 colours."""
     with Image.open(io.BytesIO(png)) as image:
         text = PngInfo()
         for key, value in image.info.items():

@@ -1,0 +1,76 @@
+"""The committed runs: of the code they lie beside, and what ``ifr verify`` makes of them."""
+
+import json
+import shutil
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifr.common import paths
+from ifr.datasets import FaceSet
+from ifr.experiment.claims import BY_SEED
+from ifr.experiment.results import EVIDENCE_COLUMNS
+from ifr.experiment.run import start
+from ifr.experiment.verify import compare_evidence, conclusion
+from ifr.landmarks import FACE_SIZE
+from ifr.profiles import PROFILES, get_variant
+from ifr.training import stand_in
+
+ALL = sorted(paths.reference("classroom").parent.iterdir())
+FOLDERS = [folder for folder in ALL if (folder / "tables" / BY_SEED).exists()]
+each_run = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+def code_cells(path):
+    """Return the sources of the code cells of a notebook, the parameters left out."""
+    cells = nbformat.read(path, as_version=4).cells
+    tags = {"parameters", "injected-parameters"}
+    return [
+        c.source
+        for c in cells
+        if c.cell_type == "code" and not tags & {*c.metadata.get("tags", [])}
+    ]
+
+
+@each_run
+def test_executed_notebooks_are_those_of_this_version(folder):
+    assert folder.name in PROFILES
+    for executed in sorted(folder.glob("*.ipynb")):
+        assert code_cells(executed) == code_cells(paths.notebooks() / executed.name), executed.name
+
+
+@each_run
+def test_the_manifest_is_of_a_clean_tree_and_of_todays_faces(folder):
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert "dirty" not in manifest["code"] and manifest["outdated"] == []
+    assert manifest["parameters"] == json.loads(json.dumps(PROFILES[folder.name].as_dict()))
+
+
+@each_run
+def test_each_seed_agrees_with_all_of_them(folder, tmp_path):
+    known = pd.read_csv(folder / "tables" / BY_SEED)
+    for seed, rows in known.groupby("seed"):
+        assert conclusion(judge(rows, folder, tmp_path)).startswith("reproduced"), seed
+
+
+def test_kept_networks_are_of_the_recipe_that_a_profile_trains():
+    kept = 0
+    for folder in FOLDERS:
+        profile, run = PROFILES[folder.name], start("99_test", profile=folder.name)
+        none = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        key = run.fingerprints["train"]
+        faces = FaceSet("train", none, np.empty(0, np.int64), None, fingerprint=key)
+        for name in profile.kept:
+            assert stand_in(get_variant(name), profile, faces, 0) is not None, name
+            kept += 1
+    assert kept
+
+
+def judge(rows, folder, tmp_path):
+    shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
+    tables = tmp_path / "fresh" / "tables"
+    tables.mkdir(parents=True)
+    rows[list(EVIDENCE_COLUMNS)].to_csv(tables / "evidence_07.csv", index=False)
+    return list(compare_evidence(tables.parent, folder))
