@@ -55,7 +55,7 @@ def test_each_seed_agrees_with_all_of_them(folder, tmp_path):
         assert conclusion(judge(rows, folder, tmp_path)).startswith("reproduced"), seed
 
 
-def test_kept_networks_are_of_the_recipe_that_a_profile_trains():
+def test_kept_networks_are_of_the_recipe_that_a_profile_trains(smoke_home):
     kept = 0
     for folder in FOLDERS:
         profile, run = PROFILES[folder.name], start("99_test", profile=folder.name)
