@@ -184,7 +184,7 @@ def record(run: Run, claim: str, quantity: str, found: tuple[float, float, float
 
 
 def record_lmf_effect(run: Run, variant: str) -> None:
-    """Record how much accurate the feature after LMF is than the mean of the whole map (C06)."""
+    """Record how much better the feature after LMF is than the mean of the whole map (C06)."""
     how = dict(resamples=run.profile.bootstrap, seed=run.protocol_seed)
     means, draws, splits = [], [], run_splits(run)
     for method in ("forward", "mean_response"):
