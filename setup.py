@@ -20,6 +20,7 @@ class BuildWithCheckout(build_py):
             shutil.rmtree(target, ignore_errors=True)
             for folder in CARRIED:
                 shutil.copytree(folder, target / folder, ignore=LEFT_OUT)
+            shutil.copy("CITATION.cff", target)
 
 
 setup(cmdclass={"build_py": BuildWithCheckout})

@@ -34,6 +34,7 @@ LARGE = 40_000  # bytes of a picture in a notebook that is worth reducing
 LARGE_FIGURE = 150_000  # and of a figure
 LIMIT = 18_000_000  # bytes of the whole reference, the networks kept with it not counted
 WEIGHTS_LIMIT = 12_000_000  # bytes of one of them
+BESIDE = ("findings.md", "weights")  # written by hand, and kept by --weights
 INLINE = re.compile("data:image/png;base64,([A-Za-z0-9+/=]+)")  # a picture with its alternative
 
 
@@ -119,7 +120,8 @@ def keep(profile: str) -> Path:
         raise UserError(f"{source} holds no finished run: ifr reproduce makes one")
     if old := json.loads((source / "manifest.json").read_text(encoding="utf-8")).get("outdated"):
         raise UserError(f"{', '.join(old)} of {source} are not current: ifr reproduce redoes them")
-    shutil.rmtree(target, ignore_errors=True)
+    for path in (path for path in target.glob("*") if path.name not in BESIDE):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in [*result_files(source), "manifest.json"]:
         if not name.endswith(".pdf"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,8 @@ def keep(profile: str) -> Path:
     manifest["artefacts"] = {name: file_hash(target / name) for name in result_files(target)}
     write_text(target / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     write_index(target, get_profile(profile))
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    files = [path for path in target.rglob("*") if path.is_file() and path.parent.name != "weights"]
+    size = sum(path.stat().st_size for path in files)
     print(f"{target}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         raise ValueError(f"the reference takes {size} bytes, more than {LIMIT}")

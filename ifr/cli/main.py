@@ -23,7 +23,7 @@ TRAINED_ON = Annotated[
     Path | None, Option("--data", help="A prepared set to train on, not the profile's faces.")
 ]
 SEED = Annotated[int, Option(min=0, help="Seed of training.")]
-SEEDS = "Seeds of training, with commas between them."
+SEEDS = "Seeds of training, with commas between them, or all of the profile."
 LIMIT = Annotated[float | None, Option(min=0.0, help=STOP)]
 NUMBERS = Annotated[list[str] | None, Argument(help="Such as 07 08; default: the profile's.")]
 VARIANT = Annotated[str, Argument(help="Which network.")]
@@ -131,9 +131,14 @@ def train(
             print(f"{variant.name} is in {trained.folder}, which ifr protocol takes")
 
 
-def _seeds(text: str) -> list[int]:
+def _seeds(text: str, profile: str) -> list[int]:
+    from ifr.profiles import get_profile
+
+    if text == "all":
+        return list(get_profile(profile).seeds)
     if not all(seed.isdecimal() for seed in text.split(",")):
-        raise UserError(f"--seeds must be integers >= 0 with commas between them, got {text!r}")
+        allowed = "integers >= 0 with commas between them, or all"
+        raise UserError(f"--seeds must be {allowed}, got {text!r}")
     return [int(seed) for seed in dict.fromkeys(text.split(","))]
 
 
@@ -150,7 +155,7 @@ def sweep(
     from ifr.experiment import sweep as sweeps
 
     how: dict[str, Any] = dict(profile=profile, variant=variant, max_minutes=max_minutes)
-    how["seeds"] = _seeds(seeds)
+    how["seeds"] = _seeds(seeds, profile)
     print(sweeps.in_words(sweeps.sweep(sweeps.parse_axes(axes), name=name, **how)))
 
 
@@ -204,7 +209,7 @@ def reproduce(
     """Render or align the faces, train every variant, execute every notebook of the profile."""
     from ifr.experiment.batch import reproduce as run_all
 
-    run_all(profile, seeds=_seeds(seeds), force=force, max_minutes=max_minutes)
+    run_all(profile, seeds=_seeds(seeds, profile), force=force, max_minutes=max_minutes)
 
 
 @app.command()

@@ -119,14 +119,3 @@ def render_occluded_pairs(
         key = value_hash([seeds, kind, yaw, TWIN_SHOT, renderer_hash()])
         sets.append(FaceSet(f"pairs {kind}", images, rows, landmarks, fingerprint=key))
     return OccludedPairs(sets[0], sets[1], masks[:, CROP, CROP])
-
-
-@cache
-def mean_frontal_face(identities: int = 60) -> np.ndarray:
-    """Return the mean of plain frontal faces, (112, 112, 3) uint8: the ground of Figure 5."""
-    seeds = range(TRAINING, TRAINING + identities)
-    options = dict(yaw=0.0, plain=True) | STUDIO
-    shots = [draw_shot(seed, CLOSED_SHOT - 1, **options) for seed in seeds]
-    people = map(build_identity, seeds)
-    images = [render(person, shot).image for person, shot in zip(people, shots, strict=True)]
-    return np.mean(images, axis=0).round().astype(np.uint8)

@@ -27,6 +27,7 @@ from ifr.experiment.notebook import (
     notebook_key,
     parameter_names,
 )
+from ifr.experiment.notebook_page import write_notebooks
 from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, PROFILES, VARIANTS, Profile
@@ -188,6 +189,7 @@ def finish(run: Run) -> None:
         artefacts={name: file_hash(run.folder / name) for name in result_files(run.folder)},
     )
     write_text(run.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_notebooks(run.folder)
     page = write_index(run.folder, run.profile)
     if old:
         print(f"of other code, settings or inputs than now: {', '.join(old)}; ifr reproduce helps")

@@ -136,21 +136,35 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     return paper_claims().join(pd.DataFrame(judged))
 
 
-def in_words(row: Any) -> str:
-    """Return a row of :func:`pooled`, as a tuple with names, as a sentence."""
+def in_words(rows: pd.DataFrame) -> dict[str, str]:
+    """Return a sentence for each claim of :func:`pooled` rows: verdict, quantities, controls."""
+    said = {}
+    for claim, own in rows.groupby("claim", sort=False):
+        asked, controls = (own[own["role"] == role] for role in ("claim", "control"))
+        seeds = int(own["seeds"].max())
+        verdict = f"**{claim} {_judged(asked)['verdict']}** (" if len(asked) else f"**{claim}** ("
+        verdict += f"{seeds} seeds): " if seeds > 1 else "one seed): "
+        said[claim] = verdict + "; ".join(_quantity(row) for row in asked.itertuples())
+        if len(controls):
+            told = "; ".join(f"{_quantity(row)}, {row.verdict}" for row in controls.itertuples())
+            said[claim] += f"{'. ' * bool(len(asked))}Controls: {told}"
+        said[claim] += "."
+    return said
+
+
+def _quantity(row: Any) -> str:
+    """Return the quantity, value and interval of a row of :func:`pooled`."""
     what, _, unit = row.quantity.partition(" (")
-    number = f"{row.value:+.3g} {unit.rstrip(')')}".strip()
-    many = f"over {row.seeds} seeds" if row.seeds > 1 else "from one seed"
-    known = "unknown interval" if np.isnan(row.low) else f"[{row.low:+.3g}, {row.high:+.3g}]"
-    role = ", control" if row.role == "control" else ""
-    return f"{row.claim}{role}, {row.verdict}: {what}: {number} {known} {many}."
+    known = "" if np.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
+    number = f"{what} {row.value:+.3g}{known} {unit.rstrip(')')}".rstrip()
+    return number if known else f"{number} (interval unknown)"
 
 
 def other_verdicts() -> dict[str, Path]:
-    """Return the claims of other profiles, those made here or else committed, by profile."""
+    """Return the claims of other profiles judged over seeds, made here or committed, by profile."""
     folders = {name: [paths.results(name, 0), paths.reference(name)] for name in OTHERS}
     found = {
-        name: [folder / "claims.csv" for folder in places if (folder / "manifest.json").exists()]
+        name: [folder / "claims.csv" for folder in places if (folder / "tables" / BY_SEED).exists()]
         for name, places in folders.items()
     }
     there = {name: [path for path in files if path.exists()] for name, files in found.items()}

@@ -77,7 +77,7 @@ def find_face(name: str, landmarks: Path | None = None, method: str = "five") ->
     if method not in METHODS:
         raise UserError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     path = Path(name)
-    photograph = _photograph(path.parent, Path(path.name))
+    photograph = photograph_set(path.name, Files(path.parent, [path.name]), ["?"])
     image = photograph.images[0]
     points = Detector().find(image) if landmarks is None else _given(path, landmarks)
     try:
@@ -91,19 +91,12 @@ def find_face(name: str, landmarks: Path | None = None, method: str = "five") ->
     return Shown(path.name, face, *_around(image, similarity(points, placed)), None)
 
 
-def _photograph(root: Path, file: Path) -> FaceSet:
-    return photograph_set(file.name, Files(root, [file.as_posix()]), ["?"])
-
-
 def _given(path: Path, landmarks: Path) -> np.ndarray:
     """Return landmarks of a photograph, whose name in their file may have folders before it."""
-    whole, errors = path.resolve(), []
-    for root in whole.parents[:3]:
-        try:
-            return read_landmarks(landmarks, _photograph(root, whole.relative_to(root))).points[0]
-        except UserError as error:
-            errors.append(error)
-    raise errors[0]
+    names = ["/".join(path.resolve().parts[-depth:]) for depth in (1, 2, 3)]
+    faces = photograph_set(path.name, Files(path.parent, names), names)
+    points = read_landmarks(landmarks, faces).points
+    return points[np.isfinite(points).all(axis=(1, 2))][0]
 
 
 def _around(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

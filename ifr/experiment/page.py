@@ -1,35 +1,73 @@
-"""``index.html`` of a run: figures, tables and claims on one page, without server or network."""
+"""The page of a run, without server or network, and its description as an RO-Crate."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
+import yaml
 from PIL import Image
 
 from ifr.common.files import write_text
-from ifr.common.paths import ASSETS
-from ifr.experiment.results import FAILED
+from ifr.common.paths import ASSETS, SOURCE
+from ifr.experiment.claims import OTHERS, UNTESTED
+from ifr.experiment.notebook_page import TEMPLATES, executed, markdown, title_of
 from ifr.profiles import Profile
 
 
 def write_index(folder: Path, profile: Profile) -> Path:
-    """Write ``index.html`` into a results folder that has a manifest, and return its path."""
-    claims, page = folder / "claims.csv", folder / "index.html"
-    pages = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-    text = pages.get_template("page.html.j2").render(
+    """Write ``index.html`` and ``ro-crate-metadata.json`` beside a manifest; return the page."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    results = [folder / name for name in manifest["artefacts"]] or [folder / "manifest.json"]
+    newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in results), UTC)
+    tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("tables/*.csv"))}
+    evidence = tables.get("claims_evidence", pd.DataFrame(columns=["claim"])).groupby("claim")
+    by_seed = tables.get("evidence_by_seed", pd.DataFrame(dict(seed=[manifest["seed"]])))
+    facts = dict(
         profile=profile,
-        manifest=json.loads((folder / "manifest.json").read_text(encoding="utf-8")),
-        claims=pd.read_csv(claims) if claims.exists() else None,
-        figures=[_figure(path) for path in sorted((folder / "figures").glob("*.png"))],
-        tables={path.stem: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))},
-        notebooks=[p.name for p in sorted(folder.glob("*.ipynb")) if FAILED not in p.name],
+        manifest=manifest,
+        made=f"{newest:%Y-%m-%d}",
+        seeds=sorted(by_seed["seed"].unique().tolist()),
+        findings=markdown(_text(folder / "findings.md")),
+        claims=_claims(folder, tables),
+        others=[name for name in OTHERS if name in tables.get("claims_beside", ())],
+        evidence={claim: list(rows.itertuples()) for claim, rows in evidence},
+        figures=_figures(folder),
+        tables=tables,
+        notebooks={number: (path, title_of(path)) for number, path in executed(folder).items()},
+        cited=yaml.safe_load(_text(SOURCE / "CITATION.cff")) or {},
     )
-    write_text(page, text + "\n")
-    return page
+    crate = json.loads(TEMPLATES.get_template("crate.json.j2").render(facts))
+    write_text(folder / "ro-crate-metadata.json", json.dumps(crate, indent=1) + "\n")
+    write_text(folder / "index.html", TEMPLATES.get_template("page.html.j2").render(facts) + "\n")
+    return folder / "index.html"
 
 
-def _figure(path: Path) -> dict[str, object]:
-    with Image.open(path) as image:
-        alt = image.info.get("Description", path.stem)
-    return dict(name=path.stem, alt=alt, pdf=path.with_suffix(".pdf").exists())
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _claims(folder: Path, tables: dict[str, pd.DataFrame]) -> list[dict]:
+    """Return each claim with its verdict, and those of other runs where notebook 12 has them."""
+    if not (folder / "claims.csv").exists():
+        return []
+    rows = pd.read_csv(folder / "claims.csv")
+    if (beside := tables.get("claims_beside")) is not None:
+        rows = rows.merge(beside.drop(columns=["claim", "here"]), how="left", on="id")
+    verdicts = rows[rows.columns.intersection(["verdict", *OTHERS])]
+    rows["tested"] = (verdicts != UNTESTED).any(axis=1)
+    return rows.fillna("").to_dict("records")
+
+
+def _figures(folder: Path) -> list[dict]:
+    """Return the figures in the order of ``assets/figures.csv``, those it does not list last."""
+    listed = pd.read_csv(ASSETS / "figures.csv", dtype=str, keep_default_na=False)
+    found = {path.stem: path for path in sorted((folder / "figures").glob("*.png"))}
+    rows = listed[listed["stem"].isin(found)].to_dict("records")
+    known = [row["stem"] for row in rows]
+    rows += [dict(stem=stem) for stem in found if stem not in known]
+    for row in rows:
+        with Image.open(path := found[row["stem"]]) as image:
+            row |= dict(alt=image.info.get("Description", path.stem), size=image.size)
+        row["pdf"] = path.with_suffix(".pdf").exists()
+    return rows

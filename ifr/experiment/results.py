@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Results:
     name: str  # of the notebook, such as "06_ablations"
     folder: Path
     _evidence: dict[tuple[str, str], tuple] = field(default_factory=dict)
+    _found: list[str] = field(default_factory=list)
+    _head: Any = None  # what heads the notebook, to be written anew
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write a table as CSV into ``tables/``."""
@@ -65,18 +68,48 @@ class Results:
         known = pd.read_csv(file) if file.exists() else None
         return claims.pooled(claims.evidence_by_seed(self.folder, notebook), known)
 
-    def conclude(self, notebook: str | None = None) -> None:
-        """Show what the seeds measured for the claims of this notebook: a figure and sentences."""
-        from IPython.display import Markdown, display  # late: only notebooks have it at hand
+    def report(self, *names: str) -> None:
+        """Say what the seeds that are there measured for claims that this notebook has asked."""
+        known = claims.in_words(self.pooled(self.name[:2])) if self._evidence else {}
+        self._say([known[name] for name in names if name in known])
 
-        number = self.name[:2] if notebook is None else notebook
+    def found(self, *sentences: str) -> None:
+        """Say a result where it stands, and again in the first output of the notebook."""
+        self._found = list(dict.fromkeys([*self._found, *sentences]))
+        self._say(sentences)
+        self.head()
+
+    def conclude(self) -> None:
+        """Draw what the seeds measured for the claims of this notebook, and head it with them."""
+        number = self.name[:2]
         if not claims.evidence_files(self.folder, number):
             return  # a profile without the networks that are compared
         rows = self.pooled(number)
-        said = [claims.in_words(row) for row in rows.itertuples()]
+        said = claims.in_words(rows).values()
         drawn = figures.figure_evidence(rows, claims.evidence_by_seed(self.folder, number))
-        self.save_figure(drawn, f"evidence_{number or 'all'}", alt=" ".join(said))
-        display(Markdown("\n".join(f"* {sentence}" for sentence in said)))
+        self.save_figure(drawn, f"evidence_{number}", alt=" ".join(said).replace("**", ""))
+        self._found = list(dict.fromkeys([*self._found, *said]))
+        self.head()
+
+    def head(self) -> None:
+        """Write what was found so far into the first output of the notebook, if it is one."""
+        from IPython import get_ipython  # late: only notebooks have it at hand
+        from IPython.display import Markdown, display
+
+        if get_ipython() is None:
+            return
+        bullets = [f"* {sentence}" for sentence in self._found] or ["*appears here at the end*"]
+        shown = Markdown("\n".join(["**What was found**", "", *bullets]))
+        if self._head is None:
+            self._head = display(shown, display_id=True)
+        else:
+            self._head.update(shown)
+
+    def _say(self, sentences: Sequence[str]) -> None:
+        from IPython.display import Markdown, display
+
+        if sentences:
+            display(Markdown("\n\n".join(sentences)))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

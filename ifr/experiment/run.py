@@ -22,8 +22,9 @@ from ifr.datasets import FaceSet, rendered
 from ifr.datasets.photographs import ensure_photographs
 from ifr.evaluation.features import NetworkEmbedding, random_rectangles, set_features
 from ifr.experiment.results import Results, note
-from ifr.interpretation import Peaks, network_peaks
-from ifr.landmarks import CROP, CROP_OFFSET, CROP_SIZE, FACE_SIZE
+from ifr.faces import build_identity, draw_shot, render
+from ifr.interpretation import Peaks, frontal_face, network_peaks
+from ifr.landmarks import CROP_OFFSET, CROP_SIZE, FACE_SIZE
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import center_crop, center_crop_points
@@ -113,8 +114,12 @@ class Run(Results):
 
     @cached_property
     def mean_face(self) -> np.ndarray:
-        """The mean frontal face, (96, 96, 3) uint8: the ground of Figures 5 and 7."""
-        return rendered.mean_frontal_face()[CROP, CROP]
+        """The median of plain faces on the mesh's frontal one, (96, 96, 3) uint8: Figures 5, 7."""
+        seeds, shot = range(rendered.TRAINING, rendered.TRAINING + 24), rendered.CLOSED_SHOT - 1
+        plain = dict(yaw=0.0, plain=True) | rendered.STUDIO
+        faces = [render(build_identity(seed), draw_shot(seed, shot, **plain)) for seed in seeds]
+        frontal = [frontal_face(face.image, face.landmarks) for face in faces]
+        return np.median(frontal, axis=0).round().astype(np.uint8)
 
     @property
     def size(self) -> int:
@@ -266,6 +271,7 @@ def start(
     run = Run(name=name, folder=folder, profile=chosen, seed=seed, weights=weights)
     run.progress = os.environ.get("IFR_PROGRESS", "1") != "0"
     run.deadline = None if limit is None else time.monotonic() + 60 * limit
+    run.head()
     return run
 
 

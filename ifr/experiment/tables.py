@@ -40,6 +40,12 @@ def quoted(test: str) -> Quoted:
     return dict(zip(keys, rows[list(MEASURES)].itertuples(index=False, name=None), strict=True))
 
 
+def quoted_errors() -> pd.Series:
+    """Return the ± of the paper's TAR at FAR .01 on IJB-A, by variant and condition, points."""
+    rows = pd.read_csv(ASSETS / "paper_ijba.csv").set_index(["variant", "condition"])
+    return rows["tar_01_error_percent"]
+
+
 def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     """Return closed-set top-1 on new pictures of the training identities, clean and occluded."""
     faces, rows = run.data("closed"), []
@@ -130,7 +136,7 @@ def difference_in_differences(
 
 @dataclass(frozen=True)
 class Differences:
-    """Records differences between the variants of a template table as evidence, and prints them."""
+    """Records differences between the variants of a template table as evidence."""
 
     run: Run
     table: pd.DataFrame  # of :func:`template_table`
@@ -177,10 +183,9 @@ class Differences:
 
 
 def record(run: Run, claim: str, quantity: str, found: tuple[float, float, float]) -> None:
-    """Record a value with its interval as evidence, and print it."""
+    """Record a value with its interval as evidence."""
     value, low, high = found
     run.evidence(claim, quantity=quantity, value=value, low=low, high=high)
-    print(f"{claim} {quantity}: {value:+.3g} [{low:+.3g}, {high:+.3g}]")
 
 
 def record_lmf_effect(run: Run, variant: str) -> None:

@@ -3,10 +3,7 @@
 Faces are (N, H, W, 3) uint8; points are pixels of them, x then y.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike
@@ -14,54 +11,40 @@ from numpy.typing import ArrayLike
 from ifr.figures import style
 from ifr.figures.style import Named, Names
 from ifr.landmarks import NUM_LANDMARKS
+from ifr.mesh import FaceMesh
 
 
 @style.house()
 def figure_3(
-    template: ArrayLike,
-    mesh_points: ArrayLike,
-    triangles: ArrayLike,
-    rectangle: Sequence[float],
-    faces: ArrayLike,
-    quadrilaterals: ArrayLike,
-    *,
-    titles: Names,
+    template: ArrayLike, mesh: FaceMesh, boxes: Named, faces: ArrayLike, quads: Named, titles: Names
 ) -> Figure:
-    """Draw Figure 3: a rectangle on the meshed template, warped corners (N, 4, 2) on N faces."""
+    """Draw Figure 3, a row a part: its box on the template, and quads (N, 4, 2) on N faces."""
     faces = style.require_images(faces, "faces")
     template = style.require_images(template, "template", "HW")
-    corners = style.require(quadrilaterals, (len(faces), 4, 2), "quadrilaterals")
-    figure, axes = style.grid([""], ["template", *titles], cell=1.6, extra=0.35)
-    first, *others = axes[0]
-    style.picture(first, template)
-    look: style.Look = dict(color=style.PALETTE[0], linewidth=0.4)
-    first.triplot(*np.asarray(mesh_points).T, triangles=np.asarray(triangles), **look)
-    style.outline_box(first, rectangle)
-    first.set(xlim=(0, template.shape[1]), ylim=(template.shape[0], 0))
-    for ax, face, outline in zip(others, faces, corners, strict=True):
-        style.picture(ax, face)
-        ax.add_patch(Polygon(outline, facecolor="black", alpha=0.75, **style.OCCLUDER))
+    corners = style.require_each(quads, (len(faces), 4, 2), "quads")
+    figure, axes = style.grid(list(boxes), ["template", *titles], cell=2, extra=0.4)
+    look: style.Look = dict(color=style.PALETTE[0], linewidth=0.5)
+    for row, (part, box) in zip(axes, boxes.items(), strict=True):
+        style.picture_row(row, [template, *faces])
+        row[0].triplot(*mesh.points.T, triangles=mesh.triangles, **look)
+        style.outline_box(row[0], box)
+        row[0].set(xlim=(0, template.shape[1]), ylim=(template.shape[0], 0))
+        for ax, outline in zip(row[1:], corners[part], strict=True):
+            ax.add_patch(Polygon(outline, facecolor="black", alpha=0.75, **style.OCCLUDER))
     return figure
 
 
 @style.house()
-def figure_4(examples: Named) -> Figure:
-    """Draw Figure 4: examples of each data set, one row each; name of the set -> faces."""
-    rows = style.require_each(examples, ("N", "H", "W", 3), "examples")
-    most = max(map(len, rows.values()))
-    figure, axes = style.grid(list(rows), [""] * most, cell=1.1, extra=0.4)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        style.picture_row(line, style.require_images(images, f"examples[{name!r}]"))
-    return figure
-
-
-@style.house()
-def figure_contact_sheet(images: ArrayLike, titles: Names = (), *, columns: int = 8) -> Figure:
-    """Draw faces in a grid, row by row, with a title each or none."""
-    images = style.require_images(images, "images")
-    figure, axes = style.gallery(images, titles, columns=columns, cell=1.1, extra=0.2)
-    for ax in axes:
-        ax.title.set_fontsize(8)
+def figure_faces(rows: Named, titles: Names = ()) -> Figure:
+    """Draw faces, Figure 4's among them, a named row each; titles fill the rows one by one."""
+    faces = style.require_each(rows, ("N", "H", "W", 3), "rows")
+    figure, axes = style.grid(
+        list(faces), [""] * max(map(len, faces.values())), cell=1.2, extra=0.6
+    )
+    for line, (name, images) in zip(axes, faces.items(), strict=True):
+        style.picture_row(line, style.require_images(images, f"rows[{name!r}]"))
+    for ax, title in zip(axes.ravel(), titles, strict=False):
+        ax.set_title(title)
     return figure
 
 
@@ -73,7 +56,8 @@ def figure_landmarks(
     images = style.require_images(images, "images")
     landmarks = style.require(landmarks, (len(images), "P", 2), "landmarks")
     visible = style.require(visible, landmarks.shape[:2], "visible").astype(bool)
-    figure, axes = style.gallery(images, titles, columns=6, cell=1.8, extra=0.5)
+    figure, (axes,) = style.grid([""], titles or [""] * len(images), cell=1.8, extra=0.5)
+    style.picture_row(axes, images)
     seen: style.Look = dict(ms=2.6, color="#ffff33", mec="black", mew=0.3, label="visible")
     hidden: style.Look = dict(ms=3.6, color="#00e5ff", mew=1, label="hidden")
     for ax, points, shown in zip(axes, landmarks, visible, strict=True):
@@ -84,9 +68,9 @@ def figure_landmarks(
 
 
 @style.house()
-def figure_face_mesh(image: ArrayLike, points: ArrayLike, triangles: ArrayLike) -> Figure:
+def figure_face_mesh(image: ArrayLike, mesh: FaceMesh) -> Figure:
     """Draw the frontal template (H, W, 3) under the 142 triangles of its 76 points (Sec. 3.3)."""
-    points, triangles = style.require(points, ("P", 2), "points"), np.asarray(triangles)
+    points, triangles = mesh.points, mesh.triangles
     figure, (ax,) = style.panels(1, 5.2, 5.2)
     style.picture(ax, style.require_images(image, "image", "HW"))
     ax.triplot(*points.T, triangles=triangles, color=style.PALETTE[0], linewidth=0.7)
@@ -95,17 +79,6 @@ def figure_face_mesh(image: ArrayLike, points: ArrayLike, triangles: ArrayLike) 
     low, high = points.min() - 3, points.max() + 3  # the border points lie outside the image
     title = f"{len(points)} points, {len(triangles)} triangles"
     ax.set(xlim=(low, high), ylim=(high, low), title=title)
-    return figure
-
-
-@style.house()
-def figure_folded_triangles(yaw: ArrayLike, folded: ArrayLike, binned: pd.DataFrame) -> Figure:
-    """Draw how many triangles fold at (N,) yaws; ``binned`` are means, columns yaw and folded."""
-    figure, (ax,) = style.panels(1, 5.6, 3.4)
-    ax.plot(np.abs(yaw), folded, ".", color="0.7", markersize=4, label="one face")
-    ax.plot(binned["yaw"], binned["folded"], "o-", color=style.PALETTE[0], label="mean of the bin")
-    ax.set(xlabel="|yaw| (degrees)", ylabel="folded triangles of 142", ylim=(0, None))
-    ax.legend()
     return figure
 
 

@@ -1,10 +1,11 @@
 """Figures of filters (Fig. 1, 5-9), of what an occlusion changes and what makes a score.
 
-Faces are (..., H, W, 3) uint8; places and boxes are pixels of them, x then y.
+Faces are (..., H, W, 3) uint8; places, boxes and outlines are pixels of them, x then y. What is
+given by the name of a variant is drawn with its look (``style.APPEARANCE``).
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,43 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from numpy.typing import ArrayLike
 
 from ifr.figures import style
 from ifr.figures.style import Named, Names
 
+SCATTER = 40  # pixels, the end of Figure 5's scale: peaks all over the image have 39
+SMOOTH: style.Look = dict(interpolation="bilinear", interpolation_stage="data")
+NOWHERE: style.Look = dict(marker="x", color=style.OUTLINE, linewidth=1, label="off the face")
+
 
 @style.house()
 def figure_5(
-    face: ArrayLike, positive: Named, negative: Named, spreadness: Mapping[str, float]
+    face: ArrayLike, positive: Named, negative: Named, spreadness: Named, *, outline: ArrayLike
 ) -> Figure:
-    """Draw Figure 5, by title of the model: (K, 3) x, y, deviation, NaN without a peak; and d̄."""
+    """Draw Figure 5, by variant: (K, 3) x, y, deviation, NaN without a peak; and d̄.
+
+    Filters whose place lies beyond the ``outline`` (P, 2) of the face are crosses.
+    """
     face = style.require_images(face, "face", "HW")
     given = dict(positive=positive, negative=negative)
     signs = {sign: style.require_each(peaks, ("K", 3), sign) for sign, peaks in given.items()}
-    deviations = [table[:, 2] for tables in signs.values() for table in tables.values()]
-    top = float(np.nanmax(np.concatenate(deviations), initial=1.0))
-    titles = [f"{title}\n$\\bar{{d}}$ = {spreadness[title]:.1f} pixels" for title in positive]
-    figure, axes = style.grid(["", ""], titles, cell=2.4, extra=0.7, share=True)
+    edge = style.require(outline, ("P", 2), "outline")
+    dbar = {style.variant(name).title: float(np.asarray(spreadness[name])) for name in positive}
+    titles = [f"{title}, $\\bar{{d}}$ = {value:.1f}" for title, value in dbar.items()]
+    figure, axes = style.grid(["", ""], titles, cell=2.4, extra=0.9, share=True)
     for row, (sign, tables) in zip(axes, signs.items(), strict=True):
-        for ax, title in zip(row, positive, strict=True):
-            marks = _dots(ax, face, tables[title], top, 14)
+        for ax, name in zip(row, positive, strict=True):
+            inside = Path(edge).contains_points(tables[name][:, :2])
+            marks = _dots(ax, face, tables[name][inside], SCATTER, 16)
+            ax.scatter(*tables[name][~inside, :2].T, s=14, **NOWHERE)
+            ax.plot(*np.vstack([edge, edge[:1]]).T, color="white", linewidth=1.5)
             style.pixel_axes(ax, len(face))
         row[0].set_ylabel(f"{sign} peaks\ny (pixels)")
-    figure.colorbar(marks, ax=axes, label="standard deviation of the peak (pixels)", shrink=0.8)
+    label = "scatter of the peak (pixels)"
+    figure.colorbar(marks, ax=axes, label=label, shrink=0.8, extend="max")
+    style.legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -52,101 +66,72 @@ def _dots(
 
 
 @style.house()
-def figure_5_weight_sweep(table: pd.DataFrame) -> Figure:
-    """Draw d̄ against the weight of the loss; columns weight, d_bar_pixels, low, high."""
-    table = table.sort_values("weight")
-    figure, (ax,) = style.panels(1, 4, 3)
-    style.intervals(ax, table[["d_bar_pixels", "low", "high"]], fmt="o-")
-    # Evenly spaced: the weights run over powers of ten and include 0.
-    ax.set_xticks(np.arange(len(table)), [f"{weight:g}" for weight in table["weight"]])
-    ax.set(xlabel="weight of the response loss", ylim=(0, None))
-    ax.set_ylabel("spreadness $\\bar{d}$ (pixels)")
-    return figure
-
-
-@style.house()
-def figure_6(differences: Mapping[str, Named]) -> Figure:
-    """Draw Figure 6, mean feature differences sorted: occluded part -> title of model -> (K,)."""
-    figure, axes = style.panels(len(differences), 3.4 * len(differences) + 0.4, 3, sharey=True)
-    for ax, (part, models) in zip(axes, differences.items(), strict=True):
-        for index, (title, values) in enumerate(models.items()):
-            falling = np.sort(np.asarray(values))[::-1]
-            ax.plot(np.arange(1, len(falling) + 1), falling, label=title, **style.line(index))
-        ax.set(title=f"{part} occluded", xlabel="filters, sorted by difference", xlim=(1, None))
-    axes[0].set(ylabel="mean |feature difference|\n(features of length 1)", ylim=(0, None))
-    axes[-1].legend()
-    return figure
-
-
-@style.house()
 def figure_7(face: ArrayLike, locations: ArrayLike, differences: Named, boxes: Named) -> Figure:
-    """Draw Figure 7: occluded part -> (K,) mean differences at (K, 2) locations, and occluder."""
+    """Draw Figure 7: occluded part -> (K,) mean differences at (K, 2) locations, and occluder.
+
+    Each panel has a scale of its own, and names its largest difference.
+    """
     face, locations = style.require_images(face, "face", "HW"), np.asarray(locations)
     changes = style.require_each(differences, (len(locations),), "differences")
-    top = max(float(np.nanmax(change)) for change in changes.values()) or 1.0
-    titles = [
-        f"{part.replace('_', ' ')}\nlargest {np.nanmax(changes[part]):.2g}" for part in changes
-    ]
-    figure, axes = style.grid([""], titles, cell=1.9, extra=0.8, share=True)
+    tops = {part: float(np.nanmax(change)) for part, change in changes.items()}
+    titles = [f"{part.replace('_', ' ')}\nlargest {top:.2g}" for part, top in tops.items()]
+    figure, axes = style.grid([""], titles, cell=1.9, extra=1, share=True)
     for ax, (part, change) in zip(axes[0], changes.items(), strict=True):
-        marks = _dots(ax, face, np.column_stack([locations, change]), top, 6, growth=44)
+        share = change / (tops[part] or 1.0)
+        marks = _dots(ax, face, np.column_stack([locations, share]), 1, 4, growth=36)
         style.outline_box(ax, boxes[part])
         style.pixel_axes(ax, len(face))
-    figure.colorbar(marks, ax=axes, label="mean |feature\ndifference|", shrink=0.9)
-    return figure
-
-
-@style.house()
-def figure_selected_features(differences: Named, *, keep: int) -> Figure:
-    """Draw sorted mean differences, title -> (K,), and the ``keep`` that τ selects (Sec. 3.2)."""
-    figure, axes = style.panels(len(differences), 2.7 * len(differences) + 0.4, 2.6, sharey=True)
-    for ax, (title, values) in zip(axes, differences.items(), strict=True):
-        rising = np.sort(np.asarray(values))
-        at = np.arange(len(rising))
-        ax.bar(at[:keep], rising[:keep], width=1, color=style.SAME, label="τ = 1, held alike")
-        ax.bar(at[keep:], rising[keep:], width=1, color=style.OTHER, label="τ = 0, free")
-        ax.set(title=title, xlabel="feature element, sorted")
-    axes[0].set_ylabel("mean |f(I) − f(Î)|")
-    style.legend_below(figure, axes[0])
+    label = "mean |feature difference|,\nshare of the panel's largest"
+    figure.colorbar(marks, ax=axes, label=label, shrink=0.9)
     return figure
 
 
 @style.house()
 def figure_explorer(faces: ArrayLike, peaks: Named, changes: Named, *, row_names: Names) -> Figure:
-    """Draw R covered faces, and by title of a network its (R, K, 2) peaks and (R, K) changes."""
+    """Draw R covered faces, and by variant its (R, K, 2) peaks and (R, K) changes."""
     faces = style.require_images(faces, "faces")
     places = style.require_each(peaks, (len(faces), "K", 2), "peaks")
     change = style.require_each(changes, (len(faces), "K"), "changes")
     top = max(float(values.max()) for values in change.values()) or 1.0
-    titles = ["covered face", *peaks, "change, sorted"]
-    figure, axes = style.grid(row_names, titles, cell=1.5, extra=0.9)
+    titles = ["covered", *(style.variant(name).title for name in peaks), "change, sorted"]
+    figure, axes = style.grid(row_names, titles, cell=1.5, extra=1)
     for row, face in enumerate(faces):
         covered, *panels, curve = axes[row]
         style.picture(covered, face)
-        for column, (ax, title) in enumerate(zip(panels, places, strict=True)):
-            values = change[title][row]
-            dots = np.column_stack([places[title][row], values])
+        for ax, name in zip(panels, places, strict=True):
+            values = change[name][row]
+            dots = np.column_stack([places[name][row], values])
             marks = _dots(ax, face, dots, top, 4, growth=36)
-            curve.plot(np.sort(values)[::-1], label=title, **style.line(column))
-        curve.set(ylim=(0, top), box_aspect=1)
+            curve.plot(np.sort(values)[::-1], **style.curve(name))
+        curve.set(ylim=(0, 1.05 * top), box_aspect=1)
         curve.yaxis.tick_right()
+        curve.label_outer()
     axes[-1, -1].set_xlabel("rank of the filter")
-    axes[0, -1].legend(loc="upper right", fontsize=6)
     figure.colorbar(marks, ax=axes, label="|feature difference|", shrink=0.6, pad=0.02)
+    style.legend_below(figure, axes[0, -1])
     return figure
 
 
 @style.house()
-def figure_9(queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts: Names) -> Figure:
-    """Draw Figure 9: Q queries by a part, the k faces found for each, and who is the ``same``."""
+def figure_9(
+    queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, boxes: ArrayLike, *, parts: Names
+) -> Figure:
+    """Draw Figure 9: Q queries by a part, the k faces found for each, and who is the ``same``.
+
+    ``boxes`` (Q, 1 + k, 4), x, y, width and height, are around the part of query and found.
+    """
     queries = style.require_images(queries, "queries")
     retrieved = style.require(retrieved, (len(queries), "k", *queries.shape[1:]), "retrieved")
     same = style.require(same, retrieved.shape[:2], "same")
-    titles = ["query", *(f"rank {k + 1}" for k in range(retrieved.shape[1]))]
-    figure, axes = style.grid(parts, titles, cell=1.15, extra=0.4)
-    hit, miss = ("✓ same person", style.SAME, "-"), ("✗ other person", style.OTHER, "--")
+    count = retrieved.shape[1]
+    boxes = style.require(boxes, (len(queries), 1 + count, 4), "boxes")
+    titles = ["query", *(f"rank {k + 1}" for k in range(count))]
+    figure, axes = style.grid(parts, titles, cell=1.25, extra=0.4)
+    hit, miss = ("✓ same person", style.YES, "-"), ("✗ other person", style.NO, "--")
     for index, row in enumerate(axes):
         style.picture_row(row, [queries[index], *retrieved[index]])
+        for ax, box in zip(row, boxes[index], strict=True):
+            style.outline_box(ax, box, edgecolor="white")
         for ax, known in zip(row[1:], same[index], strict=True):
             label, colour, dashes = hit if known else miss
             ax.spines[:].set(visible=True, linewidth=3, color=colour, linestyle=dashes)
@@ -155,102 +140,58 @@ def figure_9(queries: ArrayLike, retrieved: ArrayLike, same: ArrayLike, *, parts
 
 
 @style.house()
-def figure_1(
-    faces: ArrayLike,
-    responses: ArrayLike,
-    *,
-    row_names: Names,
-    filter_names: Names,
-    occluders: ArrayLike | None = None,
+def figure_maps(
+    faces: ArrayLike, maps: Named, *, row_names: Names, shares: bool = False, occluders: Any = None
 ) -> Figure:
-    """Draw Figure 1: R faces, (R, F, h, w) responses, and outlines of (R, H, W) bool occluders."""
-    figure, axes = _response_grid(faces, responses, row_names, filter_names, 1.25)
-    if occluders is not None:
-        masks = style.require(occluders, np.shape(faces)[:3], "occluders")
-        y, x = (np.arange(size) + 0.5 for size in masks.shape[1:])  # pixel centres
-        look: style.Look = dict(levels=[0.5], colors=style.OUTLINE, linewidths=1, zorder=3)
-        for row, mask in zip(axes, masks, strict=True):
-            for ax in row if mask.any() else ():
-                ax.contour(x, y, mask.astype(float), **look)
-    return figure
+    """Draw R faces and by name maps (R, h, w) over each, every one on a scale of its own.
 
-
-@style.house()
-def figure_8(
-    faces: ArrayLike, responses: ArrayLike, *, filter_names: Names, groups: Mapping[str, int]
-) -> Figure:
-    """Draw Figure 8, like Figure 1; ``groups`` is name -> number of its rows, in all R."""
-    count = len(np.asarray(faces))
-    if sum(groups.values()) != count:
-        raise ValueError(f"groups must add up to the {count} faces, got {dict(groups)}")
-    # Each name stands beside the middle of its rows.
-    names = [name if at == rows // 2 else "" for name, rows in groups.items() for at in range(rows)]
-    return _response_grid(faces, responses, names, filter_names, 0.95)[0]
-
-
-def _response_grid(
-    faces: ArrayLike, responses: ArrayLike, row_names: Names, filter_names: Names, cell: float
-) -> tuple[Figure, np.ndarray]:
-    """Draw each face, then each filter's map over it, the more opaque the larger."""
+    Or, as Figures 1 and 8 do, ``shares`` within ±1 of what a filter answers at most: the largest
+    of each map, where below 1, is written in it. ``occluders`` (R, H, W) bool are outlined.
+    """
     faces = style.require_images(faces, "faces")
-    responses = style.require(responses, (len(faces), "F", "h", "w"), "responses")
-    figure, axes = style.grid(row_names, ["face", *filter_names], cell=cell, extra=0.7)
-    limits = np.abs(responses).max(axis=(0, 2, 3), initial=0)
-    scaled = responses / np.where(limits > 0, limits, 1)[:, None, None]
-    scale = ScalarMappable(Normalize(-1, 1), style.SIGNED)
-    smooth: style.Look = dict(interpolation="bilinear", interpolation_stage="data")
-    for line, face, maps in zip(axes, faces, scaled, strict=True):
+    shown = style.require_each(maps, (len(faces), "h", "w"), "maps")
+    largest = {name: np.abs(values).max(axis=(1, 2)) for name, values in shown.items()}
+    if shares and (top := max(tops.max() for tops in largest.values())) > 1 + 1e-6:
+        raise ValueError(f"maps must be shares within -1..1, got {top:.3g}")
+    masks = np.zeros(faces.shape[:3], bool) if occluders is None else np.asarray(occluders)
+    titles = ["face", *(textwrap.fill(style.variant(name).title, 12) for name in shown)]
+    figure, axes = style.grid(row_names, titles, cell=1.25, extra=1)
+    for row, (line, face, mask) in enumerate(zip(axes, faces, masks, strict=True)):
         style.picture(line[0], face)
-        for ax, response in zip(line[1:], maps, strict=True):
-            _overlay(ax, face, response, scale, **smooth)
-    label = "response / the filter's largest\n(orange: positive, purple: negative)"
-    figure.colorbar(scale, ax=axes, label=label, ticks=[-1, 0, 1], shrink=0.8, pad=0.01)
-    return figure, axes
-
-
-@style.house()
-def figure_kept_magnitude(kept: ArrayLike, held: Named, *, marks: Sequence[float]) -> Figure:
-    """Draw the share of magnitude in the share ``kept`` of responses; "noise" is dotted grey."""
-    curves = style.require_each(held, np.shape(kept), "held")
-    figure, (ax,) = style.panels(1, 5.2, 3.4)
-    for mark in marks:
-        ax.axvline(mark, color="0.85", linewidth=1)
-        ax.text(mark, 1.01, f"{mark:.1%}", ha="center", va="bottom", fontsize=7, color="0.35")
-    networks = [name for name in curves if name != "noise"]
-    looks: dict[str, style.Look] = {name: style.line(k) for k, name in enumerate(networks)}
-    looks["noise"] = dict(color="0.5", linestyle=":", linewidth=2, zorder=1)
-    for name, share in curves.items():
-        ax.plot(kept, share, label=name, **looks[name])
-    ax.set(xlim=(0, 1), xlabel="share of responses kept, largest first")
-    ax.set(ylim=(0, 1), ylabel="share of the map's magnitude")
-    ax.legend(loc="lower right")
+        for ax, (name, values) in zip(line[1:], shown.items(), strict=True):
+            top = largest[name][row]
+            end = 1 if shares else top or 1
+            scale = ScalarMappable(Normalize(-end, end), style.SIGNED)
+            _overlay(ax, face, values[row], scale, **(SMOOTH if shares else {}))
+            words = f"{top:.2f}" if shares and top < 0.995 else ""
+            number: style.Look = dict(transform=ax.transAxes, ha="right", fontsize=7, zorder=4)
+            ground: style.Look = dict(facecolor="white", alpha=0.6, linewidth=0, pad=0.6)
+            ax.text(0.97, 0.04, words, bbox=ground if words else None, **number)
+        for ax in line if mask.any() else ():
+            ax.contour(mask, levels=[0.5], colors=style.OUTLINE, linewidths=1, zorder=3)
+    if shares:
+        label = "response / the filter's largest\n(orange: positive, purple: negative)"
+        figure.colorbar(scale, ax=axes, label=label, ticks=[-1, 0, 1], shrink=0.8, pad=0.01)
     return figure
 
 
 @style.house()
 def figure_similarity(matrices: Named, *, label: str, limits: tuple[float, float]) -> Figure:
-    """Draw how alike all pairs of filters are, title of network -> (K, K), less the diagonal."""
+    """Draw how alike all pairs of filters are, variant -> (K, K), less the diagonal.
+
+    The filters come in the order of their places, from the top of the face to the bottom.
+    """
     squares = style.require_each(matrices, ("K", "K"), "matrices")
-    figure, axes = style.grid([""], list(squares), cell=2.3, extra=0.8)
+    pairs = {name: np.where(np.eye(len(one)), np.nan, one) for name, one in squares.items()}
+    means = {style.variant(name).title: np.nanmean(values) for name, values in pairs.items()}
+    titles = [f"{title}\nmean {mean:.3f}" for title, mean in means.items()]
+    figure, axes = style.grid([""], titles, cell=2.3, extra=1)
     look: style.Look = dict(cmap=style.MAGNITUDE, norm=Normalize(*limits), interpolation="nearest")
-    for ax, matrix in zip(axes[0], squares.values(), strict=True):
-        marks = ax.imshow(np.where(np.eye(len(matrix)), np.nan, matrix), **look)
-        ends = [0, len(matrix) - 1]
-        ax.set(xlabel="filter", xticks=ends, yticks=ends)
-    axes[0, 0].set_ylabel("filter")
+    for ax, matrix in zip(axes[0], pairs.values(), strict=True):
+        marks = ax.imshow(matrix, **look)
+        ax.set(xticks=[], yticks=[])
+    axes[0, 0].set(ylabel="filters, from forehead to chin", xlabel="filters, in the same order")
     figure.colorbar(marks, ax=list(axes[0]), label=label, shrink=0.85, extend="max")
-    return figure
-
-
-@style.house()
-def figure_peak_overlap(table: pd.DataFrame) -> Figure:
-    """Draw what Eq. 2 sees of two peaks apart; columns smoothing, distance, squared_cosine."""
-    figure, (ax,) = style.panels(1, 4.6, 3)
-    for index, (name, rows) in enumerate(table.groupby("smoothing", sort=False)):
-        look = style.line(index) | dict(marker=style.MARKERS[index], label=name)
-        ax.plot(rows["distance"], rows["squared_cosine"], **look)
-    ax.set(xlabel="distance of the two peaks (responses)", ylabel="squared cosine", ylim=(0, 1.05))
-    ax.legend(title="size of $g_\\sigma$")
     return figure
 
 
@@ -277,7 +218,7 @@ def figure_explanation(
     for kind, title in dict(face="face", map="what it contributes", front="from the front").items():
         axes[f"{kind} 0"].set_title(title)
     named = parts.rename(columns="places of {}".format)
-    named.plot.barh(ax=bars, width=0.8, color=list(style.PALETTE[:rows]))
+    named.plot.barh(ax=bars, width=0.8, color=["0.3", "0.65"][:rows])
     bars.axvline(0, color="0.3", linewidth=0.8)
     bars.invert_yaxis()
     bars.set(xlabel="share of the score", ylabel="")
@@ -296,18 +237,3 @@ def _overlay(
     extent = (0, face.shape[1], face.shape[0], 0)
     look |= dict(cmap=scale.cmap, norm=scale.norm, zorder=2, extent=extent)
     ax.imshow(values, **look)
-
-
-@style.house()
-def figure_maps(faces: ArrayLike, maps: Named, *, row_names: Names) -> Figure:
-    """Draw R faces and by name maps (R, h, w) of each, every one on a scale of its own."""
-    faces = style.require_images(faces, "faces")
-    titles = ["face", *(textwrap.fill(name, 12) for name in maps)]
-    figure, axes = style.grid(row_names, titles, cell=1.05, extra=0.6)
-    for row, (line, face) in enumerate(zip(axes, faces, strict=True)):
-        style.picture(line[0], face)
-        for ax, values in zip(line[1:], maps.values(), strict=True):
-            one = np.asarray(values)[row]
-            top = np.abs(one).max() or 1.0
-            _overlay(ax, face, one, ScalarMappable(Normalize(-top, top), style.SIGNED))
-    return figure

@@ -1,153 +1,179 @@
 """Figures of what was measured: training, accuracy, and the evidence behind each claim."""
 
+import textwrap
+from collections import namedtuple
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ifr.figures import style
 
-VERDICTS: dict[str, style.Look] = {
-    "supported": dict(fmt="o", color=style.SAME),
-    "contradicted": dict(fmt="X", color=style.OTHER),
-    "undecided": dict(fmt="D", color="0.4", mfc="white"),
+Panels = Mapping[str, style.Named]  # by title
+Marks = Mapping[float, str]  # words at an x
+NO_MARKS: Marks = {}
+MOST_ROWS = 40  # of evidence in one figure; more is not read
+COLUMN = 0.75  # inches, of one setting beside the claims
+# How a verdict looks, told by its symbol, its colour and in grey; the ink is on that colour.
+Verdict = namedtuple("Verdict", "symbol marker colour ink line")
+VERDICTS = {
+    "supported": Verdict("✓", "o", style.YES, "white", style.YES),
+    "contradicted": Verdict("✗", "X", style.NO, "black", style.NO),
+    "undecided": Verdict("?", "D", "0.82", "0.25", "0.4"),
+    "not tested here": Verdict("·", "", "0.97", "0.7", "0.7"),
 }
 
 
 @style.house()
-def figure_table2(table: pd.DataFrame) -> Figure:
-    """Draw Table 2 as dots: each method on each set, measured here and quoted from the paper."""
-    measured = ["measured_percent", "low", "high"]
-    methods, sets = table["method"].unique(), table["set"].unique()
-    size = 2.4 * len(sets) + 1.6, 0.36 * len(methods) + 1.3
-    figure, axes = style.panels(len(sets), *size, sharex=True, sharey=True)
-    quoted: style.Look = dict(mfc="none", color=style.PALETTE[1], label="quoted, paper")
-    for ax, name in zip(axes, sets, strict=True):
-        rows = table[table["set"] == name].set_index("method").reindex(methods)
-        style.intervals(ax, rows[measured], across=True, label="measured here")
-        ax.plot(rows["paper_percent"], np.arange(len(methods)), "D", **quoted)
-        ax.set(title=name, xlabel="percent")
-        ax.grid(axis="x", alpha=0.4)
-    style.name_rows(figure, axes[0], methods)
-    return figure
-
-
-@style.house()
-def figure_lfw(table: pd.DataFrame) -> Figure:
-    """Draw LFW's mean accuracy of each variant with the standard deviation over its folds."""
-    measured = ["accuracy_percent", "accuracy_percent_std"]
-    titles, conditions = table["title"].unique(), table["condition"].unique()
-    figure, (ax,) = style.panels(1, 6, 0.42 * len(titles) + 1.3)
-    for index, condition in enumerate(conditions):
-        rows = table[table["condition"] == condition].set_index("title").reindex(titles)
-        value, deviation = rows[measured].to_numpy(float).T
-        at = np.arange(len(titles)) + 0.22 * (index - (len(conditions) - 1) / 2)
-        ends = np.column_stack([value, value - deviation, value + deviation])
-        look = dict(fmt=style.MARKERS[index], color=style.PALETTE[index], label=condition)
-        style.intervals(ax, ends, at, across=True, **look)
-    ax.set(xlabel="accuracy over ten folds (percent; chance is 50)")
-    style.name_rows(figure, ax, titles)
-    return figure
-
-
-@style.house()
-def figure_quality_baselines(table: pd.DataFrame) -> Figure:
-    """Draw what simple methods reach on the data, against chance."""
-    measured = ["accuracy_percent", "low", "high"]
-    figure, (ax,) = style.panels(1, 6.4, 0.36 * len(table) + 1.1)
-    style.intervals(ax, table[measured], across=True, label="measured")
-    chance: style.Look = dict(color="0.3", ms=12, mew=2, label="chance")
-    ax.plot(table["chance_percent"], np.arange(len(table)), "|", **chance)
-    ax.set(xlabel="accuracy (percent)", xlim=(0, None))
-    style.name_rows(figure, ax, table["baseline"])
-    return figure
-
-
-@style.house()
-def figure_training_curves(curves: pd.DataFrame) -> Figure:
-    """Draw each part of the loss, a column each, NaN where a variant lacks it, over the steps."""
-    parts = curves.drop(columns=["variant", "step"]).dropna(axis=1, how="all").columns
-    if parts.empty:
-        raise ValueError(f"curves must have a column of losses, got {list(curves.columns)}")
-    lines, columns = -(-len(parts) // 3), min(3, len(parts))
-    figure, axes = style.panels(columns, 2.7 * columns + 0.4, 2.3 * lines + 0.5, rows=lines)
-    for ax, part in zip(axes, parts, strict=False):
-        for index, (variant, rows) in enumerate(curves.groupby("variant", sort=False)):
-            known = rows.dropna(subset=part)
-            ax.plot(known["step"], known[part], label=variant, linewidth=1, **style.line(index))
-        ax.set(title=part.replace("_", " "), xlabel="step")
-    for ax in axes[len(parts) :]:
-        ax.axis("off")
-    for ax in axes[::columns]:
-        ax.set_ylabel("weighted loss")
-    style.legend_below(figure, axes[0])
-    return figure
-
-
-@style.house()
-def figure_roc(curves: style.Named, *, floor: float = 1e-3) -> Figure:
-    """Draw name -> (2, P) false and true accept rates, from a false one of ``floor`` up."""
-    figure, (ax,) = style.panels(1, 4.6, 3.6)
-    for index, (name, curve) in enumerate(curves.items()):
-        ax.plot(*np.asarray(curve), label=name, **style.line(index))
-    ax.plot(*[np.geomspace(floor, 1)] * 2, color="0.6", linewidth=0.8, label="chance")
-    ax.set(xscale="log", xlim=(floor, 1), xlabel="false accept rate")
-    ax.set(ylim=(0, 1.01), ylabel="true accept rate")
-    ax.grid(alpha=0.4)
-    ax.legend(loc="lower right", frameon=True)
-    return figure
-
-
-@style.house()
-def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
-    """Draw what supports claims: a dot a seed, mean and interval, each row on its own scale.
-
-    The margin of a row is a red tick, two where it is an allowance to both sides of 0.
-    """
-    measured = ["value", "low", "high"]
-    seeds = by_seed.set_index(["claim", "quantity"])["value"]
-    figure, (ax,) = style.panels(1, 10, 0.27 * len(pooled) + 1.1)
-    for at, row in enumerate(pooled.itertuples()):
-        dots = seeds.loc[[(row.claim, row.quantity)]].to_numpy()
-        ends = [row.margin, -row.margin] if row.test == "within" else [row.margin]
-        values = np.array([row.value, row.low, row.high])
-        scale = np.nanmax(np.abs([*values, *dots, *ends])) or 1
-        ax.plot(dots / scale, [at] * len(dots), "o", ms=3, color="0.75", zorder=1)
-        ax.plot(np.array(ends) / scale, [at] * len(ends), "|", ms=11, color=style.OUTLINE)
-        style.intervals(ax, values[None] / scale, [at], across=True, **VERDICTS[row.verdict])
-    ax.axvline(0, color="0.5", linewidth=0.8)
+def figure_claims(table: pd.DataFrame) -> Figure:
+    """Draw one row a claim, one column a setting, a verdict each; columns id, claim, settings."""
+    settings = [name for name in table if name not in ("id", "claim")]
+    if unknown := set(table[settings].to_numpy().ravel()) - set(VERDICTS):
+        raise ValueError(f"table must hold the verdicts {', '.join(VERDICTS)}, got {unknown}")
+    left = style.WIDTH / COLUMN - len(settings)  # what is left for the words, in columns
+    figure, (ax,) = style.panels(1, style.WIDTH, 0.27 * len(table) + 1)
+    for row, (number, claim) in enumerate(zip(table["id"], table["claim"], strict=True)):
+        words: style.Look = dict(va="center", fontsize=7.5, linespacing=1)
+        ax.text(-left, row, number, fontweight="bold", **words)
+        ax.text(0.6 - left, row, textwrap.fill(claim, int(13.2 * (left - 1))), **words)
+        for column, setting in enumerate(settings):
+            symbol, _, colour, ink, _ = VERDICTS[table[setting].iloc[row]]
+            ax.add_patch(Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, facecolor=colour))
+            ax.text(column, row, symbol, color=ink, ha="center", va="center", fontweight="bold")
+    headings = [textwrap.fill(name.replace("_", " "), 11) for name in settings]
+    ax.set_xticks(range(len(settings)), headings)
+    ax.set(xlim=(-left, len(settings) - 0.5), ylim=(len(table) - 0.5, -0.5), yticks=[])
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
     for verdict, look in VERDICTS.items():
-        ax.plot([], [], linestyle="none", label=verdict, marker=look["fmt"], color=look["color"])
-    marks = np.where(pooled["role"] == "control", " control: ", "  ")
-    words, rows = pooled["claim"] + marks + pooled["quantity"], np.arange(len(pooled))
-    ax.set_yticks(rows, [name if len(name) <= 78 else name[:77] + "…" for name in words])
-    ax.set(xlim=(-1.08, 1.08), ylim=(len(rows) - 0.4, -0.6), xticks=[0], xticklabels=["0"])
-    ax.set_xlabel("mean over seeds and its 95 % interval, each row on its own scale")
-    beside = ax.twinx()  # the figures are written beside
-    beside.set(ylim=ax.get_ylim())
-    forms = np.where(pooled["low"].isna(), "{:+.3g}, one seed", "{:+.3g} [{:+.3g}, {:+.3g}]")
-    numbers = zip(forms, pooled[measured].to_numpy(), strict=True)
-    beside.set_yticks(rows, [form.format(*row) for form, row in numbers])
-    beside.tick_params(length=0)
+        ax.plot([], [], "s", ms=9, color=look.colour, mec="0.7", label=f"{look.symbol} {verdict}")
     style.legend_below(figure, ax)
     return figure
 
 
 @style.house()
-def figure_measures(table: pd.DataFrame, units: Mapping[str, str], *, columns: int = 3) -> Figure:
-    """Draw values and intervals; columns measure, name, value, low, high; measure -> axis label."""
+def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
+    """Draw what supports claims: a dot a seed, mean and interval, one panel for each unit.
+
+    The margin of a row is a red tick, two where it is an allowance to both sides of 0.
+    """
+    if not 0 < len(pooled) <= MOST_ROWS:
+        raise ValueError(f"pooled must have 1 to {MOST_ROWS} rows, got {len(pooled)}")
+    parts = pooled["quantity"].str.extract(r"^(?P<what>.*?)(?: \((?P<unit>[^()]*)\))?$")
+    rows = pooled.assign(what=parts["what"], unit=parts["unit"].fillna("no unit"))
+    rows = rows.sort_values(["claim", "role"], kind="stable")  # controls below their claim
+    panels = [own for _, own in rows.groupby("unit", sort=False)]
+    heights = [len(own) + 1.5 for own in panels]
+    figure, axes = style.panels(
+        1, style.WIDTH, 0.26 * sum(heights) + 0.6, rows=len(panels), height_ratios=heights
+    )
+    seeds = by_seed.set_index(["claim", "quantity"])["value"].sort_index()
+    for ax, own in zip(axes, panels, strict=True):
+        for at, (_, row) in enumerate(own.iterrows()):
+            _evidence_row(ax, at, row, seeds.loc[[(row.claim, row.quantity)]].to_numpy())
+        claims = own["claim"].to_numpy()
+        for last in np.flatnonzero(claims[1:] != claims[:-1]):
+            ax.axhline(last + 0.5, color="0.85", linewidth=0.8)
+        control = (own["role"] == "control").to_numpy()
+        words = own["claim"] + np.where(control, "  control: ", "  ") + own["what"]
+        ax.set_yticks(range(len(own)), [textwrap.fill(name, 64) for name in words], fontsize=7)
+        for label, pale in zip(ax.get_yticklabels(), control, strict=True):
+            label.set_color("0.45" if pale else "black")
+        ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
+        ax.set(ylim=(len(own) - 0.4, -0.6), xlabel=own["unit"].iloc[0])
+        ax.margins(x=0.06)
+    for verdict, shown in list(VERDICTS.items())[:3]:
+        axes[0].plot([], [], shown.marker, color=shown.colour, mec=shown.line, label=verdict)
+    axes[0].plot([], [], "|", ms=10, mew=1.6, color=style.OUTLINE, label="margin")
+    axes[0].plot([], [], "o", ms=3, color="0.7", label="one seed")
+    style.legend_below(figure, axes[0])
+    return figure
+
+
+def _evidence_row(ax: Axes, at: int, row: pd.Series, seeds: np.ndarray) -> None:
+    """Draw one row of the pooled evidence, and write its figures beside."""
+    values = np.array([row.value, row.low, row.high])
+    ends = [row.margin, -row.margin] if row.test == "within" else [row.margin]
+    if len(seeds) > 1:
+        ax.plot(seeds, [at] * len(seeds), "o", ms=3, color="0.7", zorder=1)
+    ax.plot(ends, [at] * len(ends), "|", ms=10, mew=1.6, color=style.OUTLINE)
+    look = VERDICTS[row.verdict]
+    shape: style.Look = dict(fmt=look.marker, color=look.line, mfc=look.colour)
+    style.intervals(ax, values[None], [at], across=True, **shape)
+    form = "{:+.3g}, one seed" if np.isnan(row.low) else "{:+.3g} [{:+.3g}, {:+.3g}]"
+    beside = ax.get_yaxis_transform()
+    ax.text(1.01, at, form.format(*values), transform=beside, va="center", fontsize=7)
+
+
+@style.house()
+def figure_measures(
+    table: pd.DataFrame, labels: Mapping[str, str], *, columns: int = 3, share: bool = False
+) -> Figure:
+    """Draw values and intervals, a panel a measure: columns measure, name, value, low, high.
+
+    ``labels`` are the axes by measure; names of variants have their looks. Where a column
+    ``series`` tells rows of one name apart, the first is filled and the second hollow.
+    """
     names = list(dict.fromkeys(table["name"]))
-    rows = -(-len(units) // columns)
-    size = (3.1 * columns + 1.2, rows * (0.21 * len(names) + 0.8))
-    figure, axes = style.panels(columns, *size, rows=rows, sharey=True)
-    for ax, (measure, label) in zip(axes, units.items(), strict=False):
-        own = table[table["measure"] == measure].set_index("name").reindex(names)
-        style.intervals(ax, own[["value", "low", "high"]], across=True)
+    kinds = list(dict.fromkeys(table["series"])) if "series" in table else []
+    lines = -(-len(labels) // (columns := min(columns, len(labels))))
+    size = min(style.WIDTH, 2.9 * columns + 1.8), lines * (0.23 * len(names) + 0.7) + 0.2
+    figure, axes = style.panels(columns, *size, rows=lines, sharey=True, sharex=share)
+    for ax, (measure, label) in zip(axes, labels.items(), strict=False):
+        for _, row in table[table["measure"] == measure].iterrows():
+            second = bool(kinds) and row["series"] != kinds[0]
+            _, colour, marker, _ = style.variant(row["name"])
+            look: style.Look = dict(fmt="d", mfc="white") if second else dict(fmt=marker)
+            at = names.index(row["name"]) + (0.36 * second - 0.18 if kinds else 0)
+            values = row[["value", "low", "high"]].to_numpy(float)[None]
+            style.intervals(ax, values, [at], across=True, color=colour, **look)
+        low, high = ax.get_xlim()
+        if low < 0 < high:
+            ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
         ax.set_xlabel(label)
-        ax.set_yticks(np.arange(len(names)), names)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x", alpha=0.4)
-    axes[0].invert_yaxis()
-    for ax in axes[len(units) :]:
+    for kind, marker, fill in zip(kinds, "od", ("0.25", "white"), strict=False):
+        axes[0].plot([], [], marker, color="0.25", mfc=fill, label=kind)
+    axes[0].set_yticks(range(len(names)), [style.variant(name).title for name in names])
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    for ax in axes[len(labels) :]:
         ax.axis("off")
+    if kinds:
+        style.legend_below(figure, axes[0])
+    return figure
+
+
+@style.house()
+def figure_curves(
+    panels: Panels, *, x: str, y: str, marks: Marks = NO_MARKS, share: bool = False, **axis: Any
+) -> Figure:
+    """Draw lines, title of a panel -> name -> (2, P) x and y, or (4, P) with low and high.
+
+    A name is a variant's, perhaps with a condition after a comma, or any other. ``marks`` are
+    words at an x; ``share`` gives all panels one y axis, the rest sets the axes.
+    """
+    columns = min(3, len(panels))
+    lines, width = -(-len(panels) // columns), style.WIDTH if columns > 1 else 5.6
+    figure, axes = style.panels(columns, width, 2.3 * lines + 0.9, rows=lines, sharey=share)
+    for ax, (title, curves) in zip(axes, panels.items(), strict=False):
+        for index, (name, points) in enumerate(curves.items()):
+            table, look = np.atleast_2d(points), style.curve(name, index)
+            ax.plot(*table[:2], **look)
+            if len(table) == 4:
+                ax.fill_between(table[0], *table[2:], color=look["color"], alpha=0.2, linewidth=0)
+        for at, words in marks.items():
+            ax.axvline(at, color="0.7", linewidth=1, zorder=0)
+            ax.text(at, 1.01, words, transform=ax.get_xaxis_transform(), ha="center", fontsize=7)
+        ax.set(title=title, xlabel=x, **axis)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax in axes[: len(panels) : columns]:
+        ax.set_ylabel(y)
+    style.legend_below(figure, axes[0])
     return figure

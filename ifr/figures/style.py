@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -19,6 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.rcsetup import cycler
 from numpy.typing import ArrayLike
 
+from ifr import profiles
 from ifr.common.files import written_whole
 
 MAGNITUDE = "viridis"  # magnitudes; even steps of lightness, also in grey print
@@ -28,15 +30,44 @@ _ABOVE = [(0.5, (*_ORANGE, 0.0)), (0.8, (*_ORANGE, 0.85)), (1.0, (0.60, 0.16, 0.
 # Signed values: orange above zero, purple below, the more see-through the smaller.
 SIGNED = LinearSegmentedColormap.from_list("signed", _BELOW + _ABOVE)
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
-SAME, OTHER = PALETTE[0], PALETTE[1]  # blue and orange, told apart by every kind of colour vision
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+YES, NO = "#23456b", "#d6487e"  # same person or other, supported or not; neither is a variant's
+CONDITIONS = {"clean": "-", "synthetic": ":", "natural": "--"}  # of a curve, by its dashes
+
+
+# What one variant of the network is called and how it looks, in all figures alike.
+VariantLook = namedtuple("VariantLook", "title colour marker dashes")
+# Colour, marker and dashes of each. Greens have SAD alone, violet LMF alone, reds and browns both
+# losses; the last are no variants.
+APPEARANCE = {
+    "base": ("#8a8a8a", "o", "-"),
+    "augmented": ("#0173b2", "s", "--"),
+    "sad": ("#029e73", "^", "-."),
+    "fad": ("#e5a50a", "v", ":"),
+    "full": ("#d55e00", "D", "-"),
+    "lmf": ("#8a5bb5", "P", (0, (5, 1, 1, 1, 1, 1))),
+    "sad_twins": ("#45bfae", ">", "--"),
+    "sad_paper": ("#7fbf3f", "<", "--"),
+    "sad_r10": ("#00543c", "X", ":"),
+    "full_t130": ("#f2a08a", "s", "--"),
+    "full_t320": ("#8c2d04", "s", "-."),
+    "full_gaud": ("#a6611a", "*", ":"),
+    "full_lmf75": ("#e7298a", "<", "--"),
+    "full_lmf875": ("#980043", ">", "-."),
+    "untrained": ("black", "x", ":"),
+    "shuffled": ("black", "+", "--"),
+    "noise": ("black", "o", ":"),
+    "chance": ("0.75", "o", "-"),
+}
+_TITLES = {name: one.title for name, one in profiles.VARIANTS.items()}
+LOOKS = {name: VariantLook(_TITLES.get(name, name), *look) for name, look in APPEARANCE.items()}
+LOOKS |= {look.title: look for look in LOOKS.values()}  # tables have the title
 OUTLINE = "#e8000b"  # the paper draws occluders in red
 Look = dict[str, Any]  # keyword arguments of a Matplotlib artist
 Named = Mapping[str, ArrayLike]  # a title, a part or a network -> an array
 Names = Sequence[str]
 Drawn = tuple[Figure, np.ndarray]  # with its axes
 SCREEN = 900  # pixels a picture in a notebook is wide at most
+WIDTH = SCREEN / 100  # inches, at which type is shown at its own size
 LAYOUT: Look = dict(dpi=150, bbox_inches="tight", pad_inches=0.06)
 OCCLUDER: Look = dict(edgecolor=OUTLINE, linewidth=1.5)
 
@@ -67,8 +98,10 @@ def panels(columns: int, width: float, height: float, *, rows: int = 1, **sharin
 def grid(rows: Names, columns: Names, *, cell: float, extra: float, share: bool = False) -> Drawn:
     """Return a figure of square panels of ``cell`` inches, with ``extra`` inches for the words.
 
-    The words of ``rows`` stand beside, of ``columns`` above; empty ones are not seen.
+    The words of ``rows`` stand beside, of ``columns`` above; empty ones are not seen. Panels are
+    smaller where the figure would be wider than a page.
     """
+    cell = min(cell, (WIDTH - extra) / len(columns))
     size = len(columns) * cell + extra, len(rows) * cell + extra
     figure, shape = Figure(figsize=size, layout="compressed"), (len(rows), len(columns))
     axes = figure.subplots(*shape, squeeze=False, sharex=share, sharey=share)
@@ -77,18 +110,6 @@ def grid(rows: Names, columns: Names, *, cell: float, extra: float, share: bool 
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(title)
     return figure, axes
-
-
-def gallery(images: np.ndarray, titles: Names, *, columns: int, cell: float, extra: float) -> Drawn:
-    """Return a figure of images, row by row, and the axes of each; titles may be none."""
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure, axes = grid([""] * rows, [""] * columns, cell=cell, extra=extra)
-    picture_row(axes.ravel(), images)
-    shown = axes.ravel()[: len(images)]
-    for ax, title in zip(shown, titles, strict=True) if len(titles) else ():
-        ax.set_title(title)
-    return figure, shown
 
 
 def picture_row(axes: Sequence[Axes] | np.ndarray, images: Sequence | np.ndarray) -> None:
@@ -105,7 +126,8 @@ def picture(ax: Axes, image: np.ndarray, *, grey: bool = False) -> None:
     if grey:
         # Rec. 601 luma, lifted towards white so that dark marks stay visible.
         image = 0.3 + 0.7 * (image @ np.array([0.299, 0.587, 0.114])) / 255
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    look: Look = dict(cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
+    ax.imshow(image, extent=(0, width, height, 0), **look)
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
@@ -118,15 +140,30 @@ def pixel_axes(ax: Axes, size: int) -> None:
     ax.label_outer()
 
 
-def outline_box(ax: Axes, box: ArrayLike) -> None:
-    """Outline an occluder: x, y, width, height in pixels."""
+def outline_box(ax: Axes, box: ArrayLike, **look: Any) -> None:
+    """Outline an occluder, or another box: x, y, width, height in pixels."""
     x, y, width, height = np.asarray(box, float)
-    ax.add_patch(Rectangle((x, y), width, height, fill=False, **OCCLUDER))
+    ax.add_patch(Rectangle((x, y), width, height, fill=False, **(OCCLUDER | look)))
 
 
-def line(index: int) -> Look:
-    """Return the look of the line of that number, told apart by colour and by dashes."""
-    return dict(color=PALETTE[index % len(PALETTE)], linestyle=LINES[index % len(LINES)])
+def variant(name: str, index: int = 0) -> VariantLook:
+    """Return the look of a variant, or of the index-th of other things: a grey, and dashes."""
+    dashes = ("-", "--", "-.", ":")[index % 4]
+    return LOOKS.get(name, VariantLook(name, str(0.25 + 0.15 * (index % 4)), "o", dashes))
+
+
+def curve(name: str, index: int = 0) -> Look:
+    """Return the look of a line: a variant's, its condition in the dashes, or the index-th other.
+
+    That of the full model is thick and solid, and below the others.
+    """
+    known, _, condition = name.rpartition(", ")
+    known, condition = (known, condition) if condition in CONDITIONS else (name, "")
+    title, colour, _, dashes = variant(known, index)
+    words = f"{title}, {condition}" if condition else title
+    look: Look = dict(label=words, color=colour, linestyle=CONDITIONS.get(condition, dashes))
+    main = title == LOOKS["full"].title
+    return look | (dict(linewidth=3, zorder=1.9) if main else dict(linewidth=1.5))
 
 
 def intervals(
@@ -139,14 +176,6 @@ def intervals(
     axes = ("x", "y", "xerr") if across else ("y", "x", "yerr")
     points: Look = dict(zip(axes, (value, places, ends), strict=True))
     ax.errorbar(**(points | dict(markersize=5, capsize=2.5, elinewidth=1.2, fmt="o") | look))
-
-
-def name_rows(figure: Figure, ax: Axes, names: Names) -> None:
-    """Name the rows of a plot from the top, with a faint grid to read values by, and a legend."""
-    ax.set_yticks(np.arange(len(names)), names)
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.4)
-    legend_below(figure, ax)
 
 
 def legend_below(figure: Figure, ax: Axes, **look: Any) -> None:

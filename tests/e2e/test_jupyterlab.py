@@ -241,3 +241,15 @@ def test_the_index_shows_the_whole_run_without_a_network(page, results):
     page.get_by_text("packages", exact=True).click()
     page.get_by_text("torchvision").first.wait_for()
     page.screenshot(path=ARTEFACTS / "index.png")
+
+
+def test_the_slider_of_the_explorer_moves_in_the_page_of_its_notebook(page, results):
+    page.context.set_offline(True)
+    page.goto((results / "13_explorer.html").as_uri())
+    slider = page.locator("input[type=range]").first
+    steps = slider.locator("xpath=ancestor::div[1]/div")
+    assert steps.count() > 2 and steps.nth(0).is_visible() and not steps.nth(1).is_visible()
+    slider.press("ArrowRight")
+    assert steps.nth(1).is_visible() and not steps.nth(0).is_visible()
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"]

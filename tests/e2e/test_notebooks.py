@@ -106,10 +106,18 @@ def test_every_notebook_ran_without_error(folder):
         assert all(c.execution_count for c in executed.cells if c.cell_type == "code" and c.source)
 
 
+def test_every_notebook_is_headed_by_what_it_found(folder):
+    for source in NOTEBOOKS[1:]:
+        executed = nbformat.read(folder / source.name, as_version=4)
+        outputs = [o.data for c in executed.cells for o in c.get("outputs", ()) if "data" in o]
+        head = outputs[0]["text/markdown"]
+        assert head.startswith("**What was found**") and "\n* " in head, source.name
+
+
 @pytest.mark.parametrize(
     "name",
     [f"figure_{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)]
-    + ["figure_training_curves", "evidence_all", "explorer"],
+    + ["figure_training_curves", "evidence_07", "claims", "explorer"],
 )
 def test_each_figure_is_drawn_as_png_and_pdf_with_its_numbers(folder, name):
     png = folder / "figures" / f"{name}.png"
@@ -182,6 +190,12 @@ def test_index_shows_the_run_without_a_server_or_network(folder):
     assert "http://" not in page and "https://" not in page and "<script" not in page
     for png in (folder / "figures").glob("*.png"):
         assert f'src="figures/{png.name}" alt="' in page
+
+
+def test_every_notebook_has_a_page_without_a_server_or_network(folder):
+    for notebook in folder.glob("[0-9]*.ipynb"):
+        page = notebook.with_suffix(".html").read_text()
+        assert "https://" not in page and "<script" not in page
 
 
 def test_nothing_half_written_is_left(folder):

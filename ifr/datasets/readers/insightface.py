@@ -177,16 +177,13 @@ ADMITTED = {"_codecs.encode", "numpy.dtype", "numpy.ndarray"}
 ADMITTED |= {f"numpy.{core}.{part}" for core in ("core", "_core") for part in PARTS}
 
 
-class _Refused(Exception):
-    """A pickle asked for something that is no array."""
-
-
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that builds arrays and plain values and refuses to import anything else."""
 
     def find_class(self, module: str, name: str) -> object:
         if f"{module}.{name}" not in ADMITTED:
-            raise _Refused(f"{module}.{name}")
+            fault = f"this pickle asks for {module}.{name}, which may run a program"
+            raise UserError(f"{fault}; only arrays are read")
         return super().find_class(module, name)
 
 
@@ -212,9 +209,8 @@ def read_bin(path: Path) -> DatasetIndex:
     reader = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes")
     try:
         content = reader.load()
-    except _Refused as refused:
-        fault = f"this pickle asks for {refused}, which may run a program; only arrays are read"
-        raise UserError(f"{path}: {fault}") from None
+    except UserError as refused:
+        raise UserError(f"{path}: {refused}") from None
     except Exception as error:  # a broken pickle raises nearly anything
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}: not a pickle, or cut short ({reason})") from None

@@ -1,15 +1,9 @@
-"""Faces rendered in pairs, and the mean of plain frontal faces."""
+"""Faces rendered in pairs, and the template that is the mean of plain frontal ones."""
 
 import numpy as np
 
 from ifr.common.paths import ASSETS
-from ifr.datasets.rendered import (
-    CLOSED_SHOT,
-    STUDIO,
-    TRAINING,
-    mean_frontal_face,
-    render_occluded_pairs,
-)
+from ifr.datasets.rendered import CLOSED_SHOT, STUDIO, TRAINING, render_occluded_pairs
 from ifr.faces import build_identity, draw_shot, render
 from ifr.landmarks import CROP_OFFSET, CROP_SIZE, mirror
 
@@ -27,11 +21,6 @@ def test_packaged_template_is_the_mean_of_frontal_faces_made_symmetric():
     np.testing.assert_allclose(mirror(template, 112), template, atol=1e-3)
     mean = np.mean([face.landmarks for face in plain_frontal(200)], axis=0)
     np.testing.assert_allclose((mean + mirror(mean, 112)) / 2, template, atol=1e-2)
-
-
-def test_mean_face_is_that_of_plain_frontal_faces():
-    mean = np.mean([face.image for face in plain_frontal(3)], axis=0)
-    assert np.abs(mean_frontal_face(3) - mean).max() <= 0.5
 
 
 def test_pairs_differ_only_where_the_occluder_or_its_shadow_is():

@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from scipy.stats import t as student
 
 from ifr.common.errors import UserError
@@ -141,14 +143,32 @@ def test_evidence_without_a_criterion_is_refused(tmp_path):
     assert claims.evidence_by_seed(results.folder)["value"].tolist() == [3.0]
 
 
-def test_a_sentence_tells_verdict_value_interval_and_seeds():
-    row = next(claims.pooled(of_seeds([9.0, 10.0, 11.0])).itertuples())
-    said = claims.in_words(row)
-    assert said.startswith("C01, supported: d̄, sad − base: +10 pixels [+7.")
-    assert said.endswith("over 3 seeds.")
-    assert "unknown interval from one seed" in claims.in_words(
-        next(claims.pooled(of_seeds([9.0])).itertuples())
-    )
+def test_a_sentence_tells_verdict_quantities_intervals_seeds_and_controls():
+    rows = pd.concat([of_seeds([9.0, 10.0, 11.0]), of_seeds([3.0, 3.1, 3.2], CONTROL)])
+    said = claims.in_words(claims.pooled(rows))["C01"]
+    assert said.startswith("**C01 supported** (3 seeds): d̄, sad − base +10 [7.")
+    assert "] pixels. Controls: d̄, sad − lmf +3.1 [" in said and said.endswith("supported.")
+    alone = claims.in_words(claims.pooled(of_seeds([9.0])))["C01"]
+    assert alone == "**C01 undecided** (one seed): d̄, sad − base +9 pixels (interval unknown)."
+    control = claims.in_words(claims.pooled(of_seeds([3.0, 3.1, 3.2], CONTROL)))["C01"]
+    assert control.startswith("**C01** (3 seeds): Controls: d̄, sad − lmf")
+
+
+def test_a_notebook_says_results_where_they_stand_and_heads_itself_with_them(tmp_path):
+    shell = InteractiveShell.instance()
+    try:
+        with capture_output() as shown:
+            results = Results(name="07_spreadness", folder=tmp_path / "seed-0")
+            results.head()
+            results.evidence("C01", quantity=DBAR, value=9.0, low=8.0, high=10.0)
+            results.report("C01", "C02")
+            results.found("One.", "Two.")
+            results.found("One.")
+    finally:
+        shell.clear_instance()
+    said = [output.data["text/markdown"] for output in shown.outputs]
+    assert "appears here" in said[0] and said[1].startswith("**C01 undecided**")
+    assert said[-1].splitlines()[2:] == ["* One.", "* Two."]
 
 
 def test_the_verdicts_of_other_runs_stand_beside(tmp_path, monkeypatch):
@@ -157,7 +177,8 @@ def test_the_verdicts_of_other_runs_stand_beside(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     folder = tmp_path / "results" / "photographs" / "seed-0"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text("{}")
+    (folder / "tables").mkdir()
+    of_seeds([1.0]).to_csv(folder / "tables" / claims.BY_SEED, index=False)
     pd.DataFrame(dict(id=["C01"], verdict=[CONTRADICTED])).to_csv(folder / "claims.csv")
     here = claims.verdicts(claims.pooled(of_seeds([9.0, 10.0, 11.0])))
     beside = claims.beside_others(here).set_index("id")

@@ -55,6 +55,18 @@ def test_each_seed_agrees_with_all_of_them(folder, tmp_path):
         assert conclusion(judge(rows, folder, tmp_path)).startswith("reproduced"), seed
 
 
+def test_a_loss_left_out_is_no_reproduction(tmp_path):
+    """SAD without its losses is LMF alone, which was trained too: its d̄ stands for that of SAD."""
+    folder = paths.reference("classroom")
+    known = pd.read_csv(folder / "tables" / BY_SEED)
+    rows = known[known["seed"] == known["seed"].min()].set_index("quantity")
+    gained = rows.loc["d̄, sad − lmf (pixels)", "value"]
+    rows.loc[["d̄, sad − base (pixels)", "d̄, sad − lmf (pixels)"], "value"] -= gained
+    rows.loc["d̄, full − sad (pixels)", "value"] += gained
+    said = conclusion(judge(rows.reset_index(), folder, tmp_path))
+    assert said.startswith("not reproduced: ") and ("C01" in said or "C02" in said)
+
+
 def test_kept_networks_are_of_the_recipe_that_a_profile_trains(smoke_home):
     kept = 0
     for folder in FOLDERS:

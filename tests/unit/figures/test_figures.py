@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ifr import figures
-from ifr.figures import save_figure
+from ifr.figures import save_figure, style
+from ifr.mesh import FaceMesh
+from ifr.profiles import VARIANTS
 
 rng = np.random.default_rng(3)
-MODELS = ("Base", "SAD only", "SAD + FAD")
+MODELS = ("base", "sad", "full")
 BOXES = {"forehead": (10, 10, 32, 12), "nose": (30, 55, 32, 12)}
+OUTLINE = [(1, 1), (23, 1), (23, 23), (1, 23)]
 
 
 def _faces(*count: int) -> np.ndarray:
@@ -33,79 +36,55 @@ _OCCLUDER = np.zeros((2, 24, 24), bool)
 _OCCLUDER[1, 5:12, 3:20] = True
 
 DRAWN: dict[str, Callable[[], Figure]] = {
-    "figure_1": lambda: figures.figure_1(
-        _faces(2),
-        rng.normal(size=(2, 3, 6, 6)),
-        row_names=["clean", "scarf"],
-        filter_names=["1", "2", "3"],
-        occluders=_OCCLUDER,
-    ),
+    "figure_2": lambda: figures.figure_2(_faces(), _faces()),
     "figure_3": lambda: figures.figure_3(
         _faces(),
-        24 * rng.random((5, 2)),
-        [[0, 1, 2], [2, 3, 4]],
-        (3, 4, 8, 3),
+        FaceMesh.frontal(24),
+        {"eye": (3, 4, 8, 3), "cheek": (9, 4, 8, 3)},
         _faces(2),
-        24 * rng.random((2, 4, 2)),
-        titles=["yaw 0", "yaw 9"],
+        {part: 24 * rng.random((2, 4, 2)) for part in ("eye", "cheek")},
+        ["yaw 0", "yaw 9"],
     ),
-    "figure_4": lambda: figures.figure_4({"closed": _faces(3), "AR": _faces(2)}),
+    "figure_faces": lambda: figures.figure_faces({"closed": _faces(3), "(c) AR": _faces(2)}),
     "figure_5": lambda: figures.figure_5(
-        _faces(), _peaks(), _peaks(), dict(zip(MODELS, (6.9, 17.1, 18.7), strict=True))
-    ),
-    "figure_5_weight_sweep": lambda: figures.figure_5_weight_sweep(
-        _rows(weight=[0, 1], d_bar_pixels=[2.0, 3.0])
-    ),
-    "figure_6": lambda: figures.figure_6(
-        {part: {model: rng.random(7) for model in MODELS} for part in ("eye", "nose")}
+        _faces(),
+        _peaks(),
+        _peaks(),
+        dict(zip(MODELS, (6.9, 17.1, 18.7), strict=True)),
+        outline=OUTLINE,
     ),
     "figure_7": lambda: figures.figure_7(
         _faces(), 24 * rng.random((7, 2)), {part: rng.random(7) for part in BOXES}, BOXES
     ),
-    "figure_8": lambda: figures.figure_8(
-        _faces(3),
-        rng.normal(size=(3, 2, 6, 6)),
-        filter_names=["1", "2"],
-        groups={"different people": 2, "one person": 1},
-    ),
     "figure_9": lambda: figures.figure_9(
-        _faces(2), _faces(2, 3), rng.random((2, 3)) > 0.5, parts=["mouth", "nose"]
+        _faces(2),
+        _faces(2, 3),
+        rng.random((2, 3)) > 0.5,
+        1 + 8 * rng.random((2, 4, 4)),
+        parts=["mouth", "nose"],
     ),
-    "figure_lfw": lambda: figures.figure_lfw(
-        pd.DataFrame(
-            [
-                (title, condition, 80 + 2 * k, 1.5)
-                for k, title in enumerate(("Base", "SAD only", "SAD + FAD, BlaS (t = 260)"))
-                for condition in ("clean", "synthetic")
-            ],
-            columns=["title", "condition", "accuracy_percent", "accuracy_percent_std"],
-        )
+    "figure_curves": lambda: figures.figure_curves(
+        {
+            "eye occluded": {model: np.sort(rng.random((4, 7))) for model in MODELS},
+            "nose occluded": {"3×3": rng.random((2, 7)), "base, natural": rng.random((2, 7))},
+        },
+        x="filters, sorted by difference",
+        y="mean |feature difference|",
+        marks={0.5: "τ"},
+        ylim=(0, None),
     ),
-    "figure_table2": lambda: figures.figure_table2(
-        _rows(
-            method=["SAD", "FAD"],
-            set=["clean"] * 2,
-            measured_percent=[2, 3.0],
-            paper_percent=[78.1, np.nan],
-        )
-    ),
-    "figure_training_curves": lambda: figures.figure_training_curves(
+    "figure_claims": lambda: figures.figure_claims(
         pd.DataFrame(
             dict(
-                variant=["a", "a", "b", "b"],
-                step=[10, 20, 10, 20],
-                identity=[3, 2, 3, 1.0],
-                features=[np.nan, np.nan, 2, 1],
+                id=["C01", "C02", "E01"],
+                claim=["spreads", "spreads further " * 9, "names"],
+                here=["supported", "contradicted", "undecided"],
+                second_backbone=["not tested here", "supported", "supported"],
             )
         )
     ),
-    "figure_roc": lambda: figures.figure_roc({"base": (np.geomspace(1e-3, 1, 9), rng.random(9))}),
-    "figure_contact_sheet": lambda: figures.figure_contact_sheet(_faces(5), columns=3),
     "figure_landmarks": lambda: figures.figure_landmarks(
         _faces(2), 24 * rng.random((2, 68, 2)), rng.random((2, 68)) > 0.3, titles=["yaw 0", "yaw 9"]
-    ),
-    "figure_quality_baselines": lambda: figures.figure_quality_baselines(
-        _rows(baseline=["pixels", "landmarks"], accuracy_percent=[2, 3.0], chance_percent=[1, 1])
     ),
     "figure_explorer": lambda: figures.figure_explorer(
         _faces(2),
@@ -113,32 +92,12 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {model: rng.random((2, 7)) for model in MODELS[:2]},
         row_names=["eye", "scarf"],
     ),
-    "figure_face_mesh": lambda: figures.figure_face_mesh(
-        _faces(), 24 * rng.random((12, 2)), [[0, 1, 2], [3, 4, 5]]
-    ),
-    "figure_folded_triangles": lambda: figures.figure_folded_triangles(
-        rng.normal(0, 30, 40),
-        rng.integers(0, 9, 40),
-        pd.DataFrame(dict(yaw=[5.0, 20.0], folded=[1.0, 4.0])),
-    ),
+    "figure_face_mesh": lambda: figures.figure_face_mesh(_faces(), FaceMesh.frontal(24)),
     "figure_mask_coverage": lambda: figures.figure_mask_coverage(
         {kind: rng.random((24, 24)) for kind in ("GauD", "BlaS")}, 24 * rng.random((5, 2)), _faces()
     ),
-    "figure_kept_magnitude": lambda: figures.figure_kept_magnitude(
-        np.linspace(0, 1, 9),
-        {"Base": np.linspace(0, 1, 9), "noise": np.linspace(0, 1, 9) ** 0.5},
-        marks=[0.0417],
-    ),
     "figure_similarity": lambda: figures.figure_similarity(
         {model: rng.random((6, 6)) for model in MODELS}, label="mean cos²", limits=(0, 0.5)
-    ),
-    "figure_peak_overlap": lambda: figures.figure_peak_overlap(
-        pd.DataFrame(
-            dict(smoothing=["3", "3", "5", "5"], distance=[0, 1] * 2, squared_cosine=[1, 0.4] * 2)
-        )
-    ),
-    "figure_selected_features": lambda: figures.figure_selected_features(
-        {model: rng.random(20) for model in MODELS}, keep=12
     ),
     "figure_explanation": lambda: figures.figure_explanation(
         [_faces(), rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)],
@@ -150,11 +109,13 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     ),
     "figure_maps": lambda: figures.figure_maps(
         _faces(2),
-        {"exact": rng.normal(size=(2, 6, 6)), "Grad-CAM": np.zeros((2, 24, 24))},
-        row_names=["one", "two"],
+        {"exact": rng.uniform(-1, 1, (2, 6, 6)), "Grad-CAM": np.zeros((2, 24, 24))},
+        row_names=["clean", "scarf"],
+        shares=True,
+        occluders=_OCCLUDER,
     ),
     "figure_measures": lambda: figures.figure_measures(
-        _rows(measure=["fall", "area"], name=["Base", "SAD"], value=[2, 3.0]),
+        _rows(measure=["fall", "area"], name=["base", "sad"], value=[2, 3.0], series=["a", "b"]),
         dict(fall="fall of the score", area="area under the curve"),
     ),
     "figure_evidence": lambda: figures.figure_evidence(
@@ -193,7 +154,7 @@ def test_draws_with_words_and_without_pyplot(name: str) -> None:
         for ax in figure.axes
         for text in (ax.get_title(), ax.get_xlabel(), ax.get_ylabel(), *_ticks(ax))
     )
-    if name != "figure_contact_sheet":  # titles are the caller's choice there
+    if name not in ("figure_2", "figure_claims"):  # whose words stand in them
         assert re.search("[A-Za-z]{2}", words), f"no title and no label in {name}"
     figure.canvas.draw()
 
@@ -205,12 +166,10 @@ def _ticks(ax) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("figure_5", ["x (pixels)", "y (pixels)", "standard deviation of the peak (pixels)"]),
-        ("figure_6", ["filters, sorted by difference", "mean |feature difference|"]),
+        ("figure_5", ["x (pixels)", "y (pixels)", "scatter of the peak (pixels)"]),
+        ("figure_curves", ["filters, sorted by difference", "mean |feature difference|"]),
         ("figure_7", ["x (pixels)", "mean |feature"]),
-        ("figure_roc", ["false accept rate", "true accept rate"]),
-        ("figure_5_weight_sweep", ["weight of the response loss", "(pixels)"]),
-        ("figure_1", ["response / the filter's largest", "clean", "scarf"]),
+        ("figure_maps", ["response / the filter's largest", "clean", "scarf"]),
     ],
 )
 def test_axes_say_what_they_show(name: str, labels: list[str]) -> None:
@@ -234,21 +193,50 @@ def _scatters(ax) -> list:
 
 def test_figure_5_leaves_out_filters_without_a_peak() -> None:
     positive, negative = _peaks(), _peaks()
-    positive["Base"][2] = np.nan
-    figure = figures.figure_5(_faces(), positive, negative, dict.fromkeys(MODELS, 1.0))
+    positive["base"][2] = np.nan
+    spreadness = dict.fromkeys(MODELS, 1.0)
+    figure = figures.figure_5(_faces(), positive, negative, spreadness, outline=OUTLINE)
     figure.canvas.draw()
 
 
-def test_heat_maps_share_a_filter_scale_and_mark_the_occluder() -> None:
-    response = np.zeros((2, 1, 6, 6))
-    response[0, 0, 1, 1], response[1, 0, 2, 2] = -4, 2
-    figure = figures.figure_1(
-        _faces(2), response, row_names=["a", "b"], filter_names=["f"], occluders=_OCCLUDER
+def test_figure_5_crosses_what_lies_off_the_face() -> None:
+    peaks = {"sad": np.array([[5.0, 5, 9], [40, 40, 9]])}
+    figure = figures.figure_5(_faces(), peaks, peaks, {"sad": 1.0}, outline=OUTLINE)
+    dots, crosses = figure.axes[0].collections
+    assert dots.get_offsets().tolist() == [[5, 5]] and crosses.get_offsets().tolist() == [[40, 40]]
+
+
+def test_a_variant_has_one_look_by_name_and_by_title() -> None:
+    for name, one in VARIANTS.items():
+        assert style.variant(name) == style.variant(one.title)
+        assert style.variant(name).title == one.title
+    looks = [style.variant(name)[1:] for name in VARIANTS]
+    assert len({colour for colour, *_ in looks}) == len(looks)
+    assert style.curve("base, natural")["color"] == style.curve("base")["color"]
+    assert style.curve("base, natural")["linestyle"] != style.curve("base, clean")["linestyle"]
+    assert style.curve("full")["linewidth"] == max(style.curve(n)["linewidth"] for n in VARIANTS)
+
+
+def test_no_figure_is_wider_than_a_page() -> None:
+    figure = figures.figure_faces({"many": _faces(30)})
+    assert figure.get_figwidth() <= style.WIDTH
+
+
+def test_evidence_has_a_panel_and_a_scale_for_each_unit() -> None:
+    figure = DRAWN["figure_evidence"]()
+    assert [ax.get_xlabel() for ax in figure.axes] == ["pixels", "no unit"]
+
+
+def test_shares_have_one_scale_and_mark_the_occluder() -> None:
+    response = np.zeros((2, 6, 6))
+    response[0, 1, 1], response[1, 2, 2] = -1, 0.5
+    figure = figures.figure_maps(
+        _faces(2), {"f": response}, row_names=["a", "b"], shares=True, occluders=_OCCLUDER
     )
-    maps = [ax.images[1].get_array() for ax in figure.axes if len(ax.images) == 2]
-    assert [float(np.abs(shown).max()) for shown in maps] == [1, 0.5]
-    outlined = [bool(ax.collections) for ax in figure.axes[:4]]
-    assert outlined == [False, False, True, True]
+    shown = [ax.images[1] for ax in figure.axes if len(ax.images) == 2]
+    assert {image.get_clim() for image in shown} == {(-1, 1)}
+    assert [bool(ax.collections) for ax in figure.axes[:4]] == [False, False, True, True]
+    assert "0.50" in [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
 def test_pictures_undo_the_network_range() -> None:
@@ -258,11 +246,11 @@ def test_pictures_undo_the_network_range() -> None:
 
 def test_hits_are_told_by_words_not_by_colour_alone() -> None:
     same = np.array([[True, False]])
-    figure = figures.figure_9(_faces(1), _faces(1, 2), same, parts=["nose"])
+    figure = figures.figure_9(_faces(1), _faces(1, 2), same, np.ones((1, 3, 4)), parts=["nose"])
     assert [ax.get_xlabel() for ax in figure.axes] == ["", "✓ same person", "✗ other person"]
 
 
-@pytest.mark.parametrize("name", ["figure_1", "figure_5", "figure_evidence"])
+@pytest.mark.parametrize("name", ["figure_2", "figure_5", "figure_evidence"])
 def test_saved_bytes_repeat(name: str, tmp_path, monkeypatch) -> None:
     global rng
     saved = []
@@ -277,7 +265,7 @@ def test_saved_bytes_repeat(name: str, tmp_path, monkeypatch) -> None:
 
 
 def test_saved_picture_carries_its_alt_text_and_no_date(tmp_path) -> None:
-    png, pdf = save_figure(DRAWN["figure_roc"](), tmp_path, "roc", alt="ROC of d̄")
+    png, pdf = save_figure(DRAWN["figure_curves"](), tmp_path, "roc", alt="ROC of d̄")
     with Image.open(png) as image:
         assert image.info["Description"] == "ROC of d̄"
         assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -286,7 +274,7 @@ def test_saved_picture_carries_its_alt_text_and_no_date(tmp_path) -> None:
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch) -> None:
-    figure = DRAWN["figure_roc"]()
+    figure = DRAWN["figure_curves"]()
     monkeypatch.setattr(figure, "savefig", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         save_figure(figure, tmp_path, "roc", alt="x")
@@ -303,15 +291,19 @@ def test_save_refuses_a_missing_alt_or_a_path(name, alt, says, tmp_path) -> None
     ("draw", "says"),
     [
         (
-            lambda: figures.figure_1(
-                _faces(2), np.zeros((3, 1, 6, 6)), row_names="ab", filter_names="a"
-            ),
-            r"responses must have shape \(2, F, h, w\)",
+            lambda: figures.figure_maps(_faces(2), {"f": np.zeros((3, 6, 6))}, row_names="ab"),
+            r"maps\['f'\] must have shape \(2, h, w\)",
         ),
-        (lambda: figures.figure_4({"a": np.zeros((2, 8, 8, 3))}), "uint8"),
+        (
+            lambda: figures.figure_maps(
+                _faces(1), {"f": np.full((1, 6, 6), 2.0)}, row_names="a", shares=True
+            ),
+            "shares within -1..1, got 2",
+        ),
+        (lambda: figures.figure_faces({"a": np.zeros((2, 8, 8, 3))}), "uint8"),
         (
             lambda: figures.figure_5(
-                _faces(), {"a": np.zeros((4, 2))}, {"a": np.zeros((4, 3))}, {"a": 1}
+                _faces(), {"a": np.zeros((4, 2))}, {"a": np.zeros((4, 3))}, {"a": 1}, outline=[]
             ),
             r"positive\['a'\] must have shape \(K, 3\)",
         ),
@@ -321,18 +313,13 @@ def test_save_refuses_a_missing_alt_or_a_path(name, alt, says, tmp_path) -> None
             ),
             r"differences\['nose'\]",
         ),
-        (
-            lambda: figures.figure_8(
-                _faces(3), np.zeros((3, 1, 6, 6)), filter_names="a", groups={"x": 2}
-            ),
-            "groups must add up",
-        ),
-        (lambda: figures.figure_9(_faces(2), _faces(3, 2), [[1]], parts="ab"), "retrieved"),
+        (lambda: figures.figure_9(_faces(2), _faces(3, 2), [[1]], [], parts="ab"), "retrieved"),
         (lambda: figures.figure_landmarks(_faces(2), np.zeros((2, 68, 3)), []), "landmarks"),
         (
-            lambda: figures.figure_training_curves(pd.DataFrame(dict(variant=["a"], step=[1]))),
-            "column of losses",
+            lambda: figures.figure_claims(pd.DataFrame(dict(id=["C1"], claim=["x"], here=["yes"]))),
+            "verdicts supported, contradicted",
         ),
+        (lambda: figures.figure_evidence(pd.DataFrame(index=range(41)), pd.DataFrame()), "40 rows"),
     ],
 )
 def test_wrong_input_is_named(draw, says: str) -> None:
