@@ -28,7 +28,7 @@ NUMBERS = [path.name[:2] for path in EXERCISES]
 
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch):
-    """The checkout is the home, as for a student: exercise 7 loads a network that is kept there."""
+    """The checkout is the home, as for a student: its networks are those that exercises load."""
     monkeypatch.setenv("IFR_HOME", str(ROOT))
 
 

@@ -12,6 +12,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from ifr.common import paths
 from ifr.common.errors import DiskFull, NotebookFailed, Stopped, UserError
 from ifr.experiment import batch, results
+from ifr.experiment.claims import BY_SEED
 from ifr.experiment.notebook import check_parameters, execute, notebook_key, parameter_names
 from ifr.experiment.run import start
 
@@ -287,9 +288,9 @@ def test_the_key_follows_the_evidence_that_a_notebook_shows(run):
         (second, "evidence_07.csv"),
         (second, "evidence_11.csv"),
     ):
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("claim\n")
-        (folder / "manifest.json").write_text("{}")
+        (folder / "tables" / BY_SEED).write_text("claim\n")
         seen.append(keys())
     assert len({one for one, _ in seen}) == 5  # it reads all
     assert [other == seen[0][1] for _, other in seen] == [True] * 4 + [False]  # what it recorded

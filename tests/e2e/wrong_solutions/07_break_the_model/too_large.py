@@ -7,5 +7,5 @@ import torch
 # %% attack
 def attack(images: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
     covered = images.clone()
-    covered[:, :, 24:48] = torch.where(torch.arange(96) // 4 % 2 == 0, 1.0, -1.0)
+    covered[:, :, 12:24] = torch.where(torch.arange(48) // 4 % 2 == 0, 1.0, -1.0)
     return covered
