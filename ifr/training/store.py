@@ -306,14 +306,14 @@ def save_half(trained: Trained, path: Path, recipe: str) -> None:
 
 
 def stand_in(variant: Variant, profile: Profile, data: FaceSet, seed: int) -> Trained | None:
-    """Return the network kept with the reference of a profile, if it is of this very recipe."""
+    """Return the network kept with a reference, if of this very recipe and not trained here."""
     path = paths.reference_weights(profile.name) / f"{variant.name}.safetensors"
     if variant.name not in profile.kept or not path.exists():
         return None
+    recipe = Recipe(variant, profile, data, seed)
     with safe_open(path, "pt") as file:
-        recipe = file.metadata().get("recipe")
-    same = recipe == Recipe(variant, profile, data, seed).anywhere
-    return load_half(variant.name, profile.name, seed) if same else None
+        same = file.metadata().get("recipe") == recipe.anywhere
+    return load_half(variant.name, profile.name, seed) if same and not recipe.done else None
 
 
 def load_half(variant: str, profile: str, seed: int = 0) -> Trained:
