@@ -172,6 +172,8 @@ def test_a_kept_network_stands_in_while_its_recipe_is_this_ones(
     )
     assert stand_in(*what) is None  # the profile trains all of its variants
     keeping = replace(profile, kept=("base",))
+    assert stand_in(base, keeping, *what[2:]) is None  # it is trained here
+    monkeypatch.setattr(paths, "models", lambda: tmp_path / "models")
     assert stand_in(base, keeping, *what[2:]).key.startswith("reference-")
     run = replace(start("99_test", profile="smoke"), profile=keeping)
     run.train_together(["base"])
