@@ -145,9 +145,10 @@ def open_and_run(page, lab, name):
         with suppress(PlaywrightTimeout):
             begun.first.wait_for(timeout=20_000)
             break
-    page.wait_for_function(
+    page.wait_for_function(  # a folded cell has no number
         """() => {
-            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+            const shown = '.jp-CodeCell .jp-InputPrompt:not(.jp-Placeholder-prompt)';
+            const prompts = [...document.querySelectorAll(shown)];
             return prompts.length && prompts.every(p => /^\\[\\d+\\]:$/.test(p.textContent.trim()));
         }""",
         timeout=1000 * SECONDS,
