@@ -15,7 +15,7 @@ from ifr.common import paths
 
 pytest.importorskip("ensurepip")
 CHECKOUT = paths.PACKAGE.parent
-FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff")
 FOLDERS = ("ifr", "notebooks", "scripts", "results/reference")
 BUILD = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
 
@@ -56,6 +56,7 @@ def ifr(environment, tmp_path):
     programs = f"{environment}{os.pathsep}{os.path.dirname(sys.executable)}"
     given = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
     given |= dict(IFR_HOME=str(tmp_path / "my wörk"), PATH=f"{programs}{os.pathsep}{given['PATH']}")
+    given["JUPYTER_PATH"] = f"{sys.prefix}/share/jupyter"  # what those packages keep there
 
     def run(*arguments):
         how = dict(capture_output=True, text=True, env=given, cwd=tmp_path, timeout=600)
