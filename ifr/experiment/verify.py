@@ -23,7 +23,9 @@ TOLERANCES = {
 }
 # What no training decides, and so has to be the same to the digits written.
 EXACT = ("data_counts", "profiles", "table_1", "figure_face_mesh", "figure_folded_triangles")
-LOOSE = ("claims_evidence", Path(claims.BY_SEED).stem, "claims_beside")  # judged as evidence
+# Judged as evidence; and what is of one training, or of one person, alone.
+LOOSE = ("claims_evidence", Path(claims.BY_SEED).stem, "claims_beside")
+LOOSE += ("figure_training_curves", "explorer")
 CHANCE = 0.05  # that a run of the same method fails on any of the quantities
 LENT = 4  # degrees of freedom that the spread of all quantities of a unit lends to each
 LIKE_FOR_LIKE = ("variant", "condition", "part", "claim", "quantity", "id")  # what a row is about
