@@ -35,7 +35,6 @@ from ifr.interpretation import (
     peak_locations,
     peak_share,
     peak_statistics,
-    pick_filters,
     resampled_proximity_correlation,
     spreadness,
 )
@@ -196,12 +195,10 @@ def interpretation() -> Values:
             found[f"statistics {spread} {name.replace('scatter', 'spread')}"] = summary(value)
     for name, value in bootstrap_peaks(peaks, identity, resamples=40, seed=6).items():
         found[f"bootstrap {name.replace('scatter', 'spread')}"] = summary(value)
-    mean, scatter = average_locations(places, weights)
     # Average locations of random maps crowd in the middle: these are spread over the face.
     wide = rng.uniform(10, 90, (40, 2))
     for part, filters in part_filters(wide, mesh).items():
         found[f"filters {part}"] = filters.tolist()
-    found["picked"] = pick_filters(mean, scatter, 6).tolist()
     found["consistency"] = list(consistency(places, weights, identity))
     found["peak share (float32)"] = summary(peak_share(raw.numpy(), 12))
     found["scatter of maps (float32)"] = summary(map_scatter(raw.numpy()))

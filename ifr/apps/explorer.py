@@ -20,11 +20,11 @@ from ifr.experiment.run import Run, clean_faces
 from ifr.faces import OCCLUDERS, Render, build_identity, draw_shot, render
 from ifr.interpretation import PairExplanation, Threshold, explain_responses, part_labels
 from ifr.interpretation.change import Box, changed_share, feature_difference
-from ifr.interpretation.peaks import largest_peaks, network_peaks, steady_filters
+from ifr.interpretation.peaks import filters_at, largest_peaks, network_peaks
 from ifr.landmarks import CROP, CROP_SIZE
 from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import crop_side
-from ifr.occlusion import occlude
+from ifr.occlusion import FIXED_BOXES, occlude
 
 RECTANGLE = "rectangle"
 COVERS = (RECTANGLE, *OCCLUDERS)
@@ -107,10 +107,10 @@ class Explorer:
 
     @cached_property
     def steady(self) -> dict[str, np.ndarray]:
-        """Six filters of each network that keep to places far apart, as in Figure 1."""
+        """Six filters of each network, at the places of the fixed boxes, as in Figure 1."""
         faces, size = clean_faces(self.run, STEADY_FACES), self.run.size
         peaks = {title: network_peaks(net, faces, size=size) for title, net in self.models.items()}
-        return {title: steady_filters(found, 6) for title, found in peaks.items()}
+        return {title: filters_at(found, FIXED_BOXES.values()) for title, found in peaks.items()}
 
     @cached_property
     def thresholds(self) -> dict[str, Threshold]:

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 
 from ifr import figures, interpretation
@@ -24,6 +23,7 @@ from ifr.datasets.readers.images import Files, photograph_set
 from ifr.datasets.readers.landmark_files import read_landmarks
 from ifr.evaluation import bootstrap_mean, normalised, set_features, shifted_bootstrap_interval
 from ifr.evaluation.features import NetworkEmbedding, load_embedding
+from ifr.experiment.notebook_page import TEMPLATES
 from ifr.experiment.run import Run, clean_faces
 from ifr.interpretation import PairExplanation, Threshold
 from ifr.interpretation.explain import require_explainable
@@ -175,9 +175,8 @@ def explain_faces(
     folder = paths.require_writable(to.resolve())
     png, _ = figures.save_figure(draw(explained, faces, sentence), folder, NAME, alt=sentence)
     write_text(folder / f"{NAME}.json", json.dumps(facts, indent=1) + "\n")
-    pages = Environment(loader=FileSystemLoader(paths.ASSETS), autoescape=True)
     picture = base64.b64encode(png.read_bytes()).decode()
-    page = pages.get_template("explanation.html.j2").render(facts=facts, png=picture)
+    page = TEMPLATES.get_template("explanation.html.j2").render(facts=facts, png=picture)
     write_text(folder / f"{NAME}.html", page + "\n")
     return sentence
 

@@ -4,12 +4,13 @@ Places are pixels of the frontal crop. The *scatter* of a filter is how far its 
 its average location; *spreadness* is how far the average locations of all filters lie apart.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 
 from ifr.common.errors import UserError
@@ -219,9 +220,17 @@ def strongest_locations(peaks: Peaks) -> np.ndarray:
     return _of_stronger_sign(peaks)[0]
 
 
-def steady_filters(peaks: Peaks, count: int) -> np.ndarray:
-    """Return ``count`` filters whose stronger sign keeps to its place, as :func:`pick_filters`."""
-    return pick_filters(*_of_stronger_sign(peaks), count)
+def filters_at(peaks: Peaks, boxes: Iterable[Sequence[float]]) -> np.ndarray:
+    """Return for each box x, y, width, height the steady filter on the face nearest its middle.
+
+    No filter comes twice. Steady is the half with the smaller scatter, by its stronger sign.
+    """
+    on_face = peaks_on_face(peaks)
+    places = strongest_locations(on_face)
+    middles = np.array([(x + width / 2, y + height / 2) for x, y, width, height in boxes])
+    away = np.linalg.norm(middles[:, None] - places, axis=-1)
+    away += 1e3 * ~np.isin(np.arange(len(places)), steady_columns(on_face)[0])
+    return linear_sum_assignment(np.nan_to_num(away, nan=1e4))[1]
 
 
 def steady_columns(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
@@ -255,17 +264,6 @@ def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
     columns = np.arange(len(stronger))
     locations, scatter = map(np.stack, zip(*averages, strict=True))
     return locations[stronger, columns], scatter[stronger, columns]
-
-
-def pick_filters(locations: np.ndarray, scatter: np.ndarray, count: int) -> np.ndarray:
-    """Return at most ``count`` filters of small scatter (K,), far apart, from top to bottom."""
-    steady = np.flatnonzero(scatter <= np.nanmedian(scatter))
-    steady = steady[np.argsort(scatter[steady], kind="stable")]
-    taken = list(steady[:1])  # then again and again the one farthest from those taken
-    while len(taken) < min(count, len(steady)):
-        gaps = locations[steady][:, None] - locations[taken]
-        taken.append(steady[np.linalg.norm(gaps, axis=-1).min(axis=1).argmax()])
-    return np.array(sorted(taken, key=lambda k: locations[k, 1]))
 
 
 def consistency(

@@ -126,7 +126,7 @@ def test_the_filters_shown_are_the_steady_ones_or_those_that_changed_most(explor
     steady = pages_of(panel)
     panel.set(filters="whose feature changes most")
     assert pages_of(panel)[0] == steady[0] and pages_of(panel)[1:] != steady[1:]
-    panel.set(filters="that keep to places far apart")
+    panel.set(filters="at six places of the face")
     assert pages_of(panel) == steady
 
 

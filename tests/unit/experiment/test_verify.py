@@ -99,6 +99,13 @@ def test_rows_of_other_variants_are_not_compared(folders):
     assert [row.outcome for row in verify(fresh, reference)] == [DIFFERS]
 
 
+def test_a_loss_called_id_does_not_say_what_a_row_is_about(folders):
+    fresh, reference = folders
+    write(reference, variant=["base"], id=[4.7])
+    write(fresh, variant=["base"], id=[4.6])
+    assert [row.outcome for row in verify(fresh, reference)] == [SHOWN]
+
+
 def test_a_run_of_the_same_method_passes_and_says_so(folders):
     rng, fresh, reference = np.random.default_rng(0), *folders
     quantities = claims.criteria().index.tolist()

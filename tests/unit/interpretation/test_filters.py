@@ -56,14 +56,18 @@ def test_peaks_need_landmarks() -> None:
         it.network_peaks(_OneFilter(), bare, size=CROP_SIZE)
 
 
-def test_picked_filters_are_steady_and_far_apart() -> None:
-    locations = np.array(
-        [[10, 10], [11, 10], [80, 80], [10, 80], [50, 50], [0, 0], [90, 5], [1, 1]]
-    )
-    scatter = np.array([1, 2, 3, 4, 50, np.nan, 60, 70], float)
-    # The median of the known scatters is 4; filter 1 is beside filter 0, so it comes last.
-    assert it.pick_filters(locations, scatter, 3).tolist() == [0, 2, 3]
-    assert len(it.pick_filters(locations, scatter, 99)) == 4
+def test_filters_are_steady_on_the_face_and_nearest_to_the_boxes_middles() -> None:
+    places = np.tile([[20.0, 44], [22, 44], [70, 44], [45, 62], [45, 60], [2, 2]], (40, 1, 1))
+    places[:, 0] += rng.uniform(-15, 15, (40, 2))  # wild, though nearest on average
+    places[:, 4] += rng.uniform(-15, 15, (40, 2))
+    strong, weak = np.full((40, 6), 2.0), np.full((40, 6), 1.0)
+    peaks = it.Peaks(places, places[:, ::-1], strong, weak)
+    eye, nose, corner = (15, 38, 10, 12), (40, 55, 10, 12), (0, 0, 4, 4)
+    assert it.filters_at(peaks, [eye, nose]).tolist() == [1, 3]
+    assert it.filters_at(peaks, [nose, eye]).tolist() == [3, 1]
+    # Filter 5 looks off the face; of two boxes at one place the second gets another filter.
+    assert it.filters_at(peaks, [corner, eye, eye]).tolist().count(5) == 0
+    assert len(set(it.filters_at(peaks, [eye, eye, nose]).tolist())) == 3
 
 
 def test_strongest_locations_take_the_sign_with_the_larger_weight() -> None:
@@ -81,7 +85,7 @@ def test_a_filter_that_is_steady_only_in_its_weaker_sign_is_not_steady() -> None
     strong[:, 0], weak[:, 0] = weak[:, 0].copy(), strong[:, 0].copy()
     # Filter 0 answers more strongly where it is wild, filters 1 and 2 where they are fixed.
     peaks = it.Peaks(fixed, wild, strong, weak)
-    assert set(it.steady_filters(peaks, 3).tolist()) == {1, 2}
+    assert it.steady_columns(peaks)[0].tolist() == [1, 2]
 
 
 def test_map_scatter_equals_the_plain_sum() -> None:
