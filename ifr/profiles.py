@@ -249,7 +249,7 @@ _ALL = (
     Profile(
         "photographs",
         "photographs of real people: does what holds on procedural faces hold on them",
-        optimisation=Optimisation(pretrain_steps=3000, steps=1200, feature_scale=4.0),
+        optimisation=Optimisation(pretrain_steps=3000, steps=700, feature_scale=4.0),
         network=Network(input_size=48, filters=160, width=0.5),
         photographs=PhotographsPlan(),
         **_PHOTOGRAPHS,
