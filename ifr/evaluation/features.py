@@ -102,7 +102,7 @@ def set_features(
     rows: np.ndarray | None = None,
     rectangles: ArrayLike | None = None,
     mirror: bool = False,
-    batch: int = 256,
+    batch: int = 64,
 ) -> np.ndarray:
     """Return features of the centre crop of aligned faces, (N, K) float32, not normalised.
 

@@ -33,6 +33,7 @@ from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, PROFILES, VARIANTS, Profile
 
 RESULTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
+LONGEST = ("06", "16")  # notebooks, which begin first
 MANIFEST = "manifest.json"  # there once a run has been finished
 PREPARED = "prepared.json"  # what came before the notebooks: the data, the networks, their seconds
 
@@ -70,9 +71,7 @@ def reproduce(
         with _followed(run):
             clear_leftovers(run, notebooks)
             prepare(run)
-            for notebook in sorted(notebooks, key=_reads_others):
-                _check_time(run, notebook.name)
-                _execute(notebook, run, force=force)
+            _execute(notebooks, run, force=force)
     return run.folder
 
 
@@ -86,15 +85,19 @@ def redraw(
     parameters = {} if weights == "trained" else dict(weights=weights)
     if parameters and not numbers:  # those that can do without training
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
+        _ = run.sets  # rendered here, by all cores
     with _followed(run):
-        for notebook in sorted(notebooks, key=_reads_others):
-            _execute(notebook, run, parameters=parameters, force=True)
+        _execute(notebooks, run, parameters=parameters, force=True)
     return run.folder
 
 
-def _reads_others(notebook: Path) -> bool:
-    """Whether a notebook reads what the others recorded, and so comes after them."""
-    return notebook.name[:2] == claims.CLAIMS
+def _execute(notebooks: Collection[Path], run: Run, **how: Any) -> None:
+    """Execute notebooks, those that take longest first; the one that reads the others' last."""
+    last = [notebook for notebook in notebooks if notebook.name[:2] == claims.CLAIMS]
+    first = [notebook for notebook in notebooks if notebook not in last]
+    first.sort(key=lambda notebook: notebook.name[:2] not in LONGEST)
+    for some in (first, last):
+        execute(some, run, begin=lambda notebook: _check_time(run, notebook.name), **how)
 
 
 def _refuse_foreign(profile: Profile, numbers: Collection[str]) -> None:
@@ -235,14 +238,6 @@ def required_packages() -> list[str]:
 def _prepared(run: Run) -> dict:
     path = run.folder / PREPARED
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _execute(notebook: Path, run: Run, **how: Any) -> None:
-    """Execute a notebook and say whether it was, or how its result was kept."""
-    executed = execute(notebook, run, **how)
-    seconds = results.record_of(run.folder / notebook.name)["seconds"]
-    words = f"executed in {seconds:.0f} s" if executed else "kept, nothing changed"
-    print(f"{notebook.name}: {words}", flush=True)
 
 
 def _training_rates(run: Run, networks: dict[str, dict]) -> dict[str, float]:

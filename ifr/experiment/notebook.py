@@ -1,16 +1,21 @@
-"""One notebook of a run, executed by papermill unless its last result is still current."""
+"""Notebooks of a run, executed by papermill side by side, unless their results are current."""
 
 import ast
 import logging
+import os
 import time
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import nbformat
 import papermill
+import torch
 import zmq
 from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_client import AsyncKernelManager
@@ -22,7 +27,7 @@ from traitlets import default
 from ifr.common import paths
 from ifr.common.errors import NotebookFailed, Stopped, UserError
 from ifr.common.files import FULL, code_hash, disk_full, file_hash, value_hash, written_whole
-from ifr.common.hardware import environment, peak_memory
+from ifr.common.hardware import peak_memory, usable_cores
 from ifr.experiment import claims, results
 from ifr.experiment.run import Run
 
@@ -33,6 +38,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class _Kernel(AsyncKernelManager):
     """This environment's kernel, in cipher if it can: its ports are open to every local user."""
 
+    begun: ClassVar[WeakSet] = WeakSet()  # by this process
+    settings: ClassVar[dict[str, str]] = {}  # environment variables
+
     @default("kernel_spec_manager")
     def _this_environment(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[])  # not another python3 that the user installed
@@ -41,6 +49,18 @@ class _Kernel(AsyncKernelManager):
     def _encrypted(self) -> str:
         return "auto" if zmq.has("curve") else "disabled"
 
+    async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
+        self.begun.add(self)
+        await super().start_kernel(**how | dict(cwd=paths.home(), env=os.environ | self.settings))
+
+    @classmethod
+    def kill_all(cls) -> None:
+        """End every kernel at once, whatever it does."""
+        for kernel in list(cls.begun):
+            process = getattr(kernel.provisioner, "process", None)
+            if process is not None:
+                process.kill()
+
 
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it says, we say
 ENGINE = dict(kernel_name="python3", language="python", progress_bar=False, record_timing=False)
@@ -48,29 +68,75 @@ QUIET = ["--log-level=CRITICAL"]  # ending a kernel interrupts it, which it may 
 
 
 def execute(
-    notebook: Path, run: Run, *, parameters: dict | None = None, force: bool = False
-) -> bool:
-    """Execute one notebook; return False when current. One that fails leaves its last result."""
-    parameters = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
-    check_parameters(notebook, parameters)
-    target = run.folder / notebook.name
-    key, last = notebook_key(notebook, run, parameters), results.record_of(target)
-    if not force and is_current(last, key, run):
-        _take_over_text(notebook, target)
-        return False
-    began, failed = time.monotonic(), target.with_name(notebook.stem + results.FAILED)
+    notebooks: Collection[Path],
+    run: Run,
+    *,
+    parameters: dict | None = None,
+    force: bool = False,
+    begin: Callable[[Path], None] = lambda notebook: None,
+) -> list[Path]:
+    """Execute the notebooks not current, or all (``force``), side by side; return these.
+
+    ``begin`` is called before each, and may raise. After an error no other is begun, and those in
+    work come to their end. A notebook that fails leaves its last result.
+    """
+    given = dict(profile=run.profile.name, seed=run.seed) | (parameters or {})
+    # Two kernels keep two cores busy; more would want memory of 4 GB each.
+    kernels = 1 if torch.cuda.is_available() else min(2, usable_cores(), len(notebooks) or 1)
+    waiting: dict[Path, Callable[[], None]] = {}
+    for notebook in notebooks:
+        check_parameters(notebook, given)
+        target, key = run.folder / notebook.name, notebook_key(notebook, run, given)
+        if not force and is_current(results.record_of(target), key, run):
+            _take_over_text(notebook, target)
+            print(f"{notebook.name}: kept, nothing changed", flush=True)
+        else:
+            what = (notebook, target, given, key, usable_cores() // kernels)
+            waiting[notebook] = partial(_execute, *what)
+    errors: list[Exception] = []
+
+    def follow(notebook: Path) -> None:
+        try:
+            if not errors:
+                begin(notebook)
+                waiting[notebook]()
+        except Exception as error:
+            errors.append(error)
+
+    with ThreadPoolExecutor(kernels) as pool:
+        jobs = {notebook: pool.submit(follow, notebook) for notebook in waiting}
+        try:
+            wait(jobs.values())
+        except KeyboardInterrupt:
+            errors.insert(0, Stopped(f"stopped: {GO_ON}"))
+            while wait(jobs.values(), timeout=0.2).not_done:
+                _Kernel.kill_all()
+            for notebook in waiting:
+                _failed(run.folder / notebook.name).unlink(missing_ok=True)
+    if errors:
+        raise errors[0]
+    return list(waiting)
+
+
+def _failed(target: Path) -> Path:
+    return target.with_name(target.stem + results.FAILED)
+
+
+def _execute(notebook: Path, target: Path, parameters: dict, key: str, threads: int) -> None:
+    """Execute one notebook and write its result with a record of what it used and made."""
+    began, last = time.monotonic(), results.record_of(target)
     with TemporaryDirectory() as scratch:
         journal = Path(scratch) / "journal"
         journal.touch()
-        executed = _run_cells(notebook, parameters, failed, journal)
-        record = results.summarise(journal, run.folder)
+        executed = _run_cells(notebook, parameters, _failed(target), journal, threads)
+        record = results.summarise(journal, target.parent)
     seconds = round(time.monotonic() - began, 1)
     executed.metadata.ifr = record | dict(key=key, seconds=seconds, peak_memory_bytes=peak_memory())
     _write(executed, target)
-    failed.unlink()
-    for name in set(last.get("files", ())) - results.recorded_files(run.folder):
-        (run.folder / name).unlink(missing_ok=True)
-    return True
+    _failed(target).unlink()
+    for name in set(last.get("files", ())) - results.recorded_files(target.parent):
+        (target.parent / name).unlink(missing_ok=True)
+    print(f"{notebook.name}: executed in {seconds:.0f} s", flush=True)
 
 
 def is_current(record: dict, key: str | None, run: Run) -> bool:
@@ -123,17 +189,21 @@ def library_hash(package: Path) -> str:
     return code_hash(sorted(package.rglob("*.py")))
 
 
-def _run_cells(notebook: Path, parameters: dict, failed: Path, journal: Path) -> NotebookNode:
+def _run_cells(
+    notebook: Path, parameters: dict, failed: Path, journal: Path, threads: int
+) -> NotebookNode:
     """Return the notebook executed in a kernel of its own; ``failed`` follows it cell by cell."""
+    # Bars belong in a terminal, not in a saved notebook.
+    settings = paths.named() | {"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}
+    settings["OMP_NUM_THREADS"] = str(threads)
+    kernel = type("Kernel", (_Kernel,), dict(settings=settings))
     try:
-        # Bars belong in a terminal, not in a saved notebook.
-        with environment(**paths.named() | {"IFR_PROGRESS": "0", results.JOURNAL: str(journal)}):
-            how = dict(kernel_manager_class=_Kernel, cwd=paths.home(), extra_arguments=QUIET)
-            source, target = (
-                str(path).replace("{", "{{").replace("}", "}}")  # which papermill would fill
-                for path in (notebook, failed)
-            )
-            executed = papermill.execute_notebook(source, target, parameters, **how, **ENGINE)
+        source, target = (
+            str(path).replace("{", "{{").replace("}", "}}")  # which papermill would fill
+            for path in (notebook, failed)
+        )
+        how = dict(kernel_manager_class=kernel, extra_arguments=QUIET)
+        executed = papermill.execute_notebook(source, target, parameters, **how, **ENGINE)
         outputs = chain.from_iterable(cell.outputs for cell in _code_cells(executed))
         ends = [output.ename for output in outputs if output.output_type == "error"]
         if not ends:
@@ -152,9 +222,6 @@ def _run_cells(notebook: Path, parameters: dict, failed: Path, journal: Path) ->
             raise
         failed.unlink(missing_ok=True)
         raise disk_full(failed, error.strerror) from error
-    except KeyboardInterrupt:
-        failed.unlink(missing_ok=True)
-        raise Stopped(f"stopped in {notebook.name}: {GO_ON}") from None
     advice = f"; open {failed} to see it" if failed.exists() else ""
     raise NotebookFailed(f"{notebook.name} {why}{advice}")
 

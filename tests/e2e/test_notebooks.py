@@ -212,7 +212,7 @@ def test_a_second_run_keeps_everything_and_metrics_are_identical_when_forced(fol
     seven = next(p for p in NOTEBOOKS if p.stem.startswith("07"))
     five = next(p for p in NOTEBOOKS if p.stem.startswith("05"))
     run = start("test", profile="smoke")
-    assert execute(seven, run, force=True) and execute(five, run, force=True)
+    assert execute([seven, five], run, force=True) == [seven, five]
     assert (table.read_bytes(), figure.read_bytes()) == bytes_before
 
 

@@ -66,19 +66,19 @@ def test_redrawing_takes_the_profiles_notebooks_and_refreshes_manifest_and_page(
 
 def test_reference_weights_leave_the_trained_results_alone(home):
     line = "from ifr.experiment.run import start"
-    call = 'start("07", profile="full_size_brief", weights=weights)'
-    parameters = 'profile = "smoke"\nseed = 0\nweights = "trained"'
-    for number in get_profile("full_size_brief").notebooks:
+    call = 'start("07", profile="smoke", weights=weights)'
+    parameters = 'profile = "classroom"\nseed = 0\nweights = "trained"'
+    for number in get_profile("smoke").notebooks:
         write(f"{number}_small")
     write("07_small", line, call, parameters=parameters)
-    folder = batch.redraw("full_size_brief", weights="reference")
-    assert folder == home / "results" / "full_size_brief-reference-weights" / "seed-0"
+    folder = batch.redraw("smoke", weights="reference")
+    assert folder == home / "results" / "smoke-reference-weights" / "seed-0"
     assert [path.name for path in folder.glob("*.ipynb")] == ["07_small.ipynb"]
     executed = nbformat.read(folder / "07_small.ipynb", as_version=4)
-    assert "results/full_size_brief-reference-weights/" in str(executed.cells[-1].outputs)
-    assert not (home / "results" / "full_size_brief").exists()
+    assert "results/smoke-reference-weights/" in str(executed.cells[-1].outputs)
+    assert not (home / "results" / "smoke").exists()
     with pytest.raises(UserError, match="no parameter weights"):
-        batch.redraw("full_size_brief", ["08"], weights="reference")
+        batch.redraw("smoke", ["08"], weights="reference")
 
 
 def manifest_of(folder):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 
 import nbformat
 import pandas as pd
@@ -58,12 +59,12 @@ def table(run, name):
 def test_a_current_result_is_kept_and_takes_over_a_changed_text(run):
     path = write(run, "# Old title", table(run, "small"), "print('ran', seed)")
     target = run.folder / path.name
-    assert execute(path, run) and not execute(path, run)
+    assert execute([path], run) and not execute([path], run)
     assert pd.read_csv(run.folder / "tables" / "small.csv")["seed"].tolist() == [3]
     record = results.record_of(target)
     assert list(record["files"]) == ["tables/small.csv"] and record["seconds"] > 0
     write(run, "# New title", table(run, "small"), "print('ran', seed)")
-    assert not execute(path, run)
+    assert not execute([path], run)
     executed = nbformat.read(target, as_version=4)
     assert [cell.source for cell in executed.cells if cell.cell_type == "markdown"] == [
         "# New title"
@@ -74,25 +75,25 @@ def test_a_current_result_is_kept_and_takes_over_a_changed_text(run):
 
 def test_a_result_whose_file_was_changed_or_lost_is_not_current(run):
     path = write(run, table(run, "small"))
-    assert execute(path, run)
+    assert execute([path], run)
     (run.folder / "tables" / "small.csv").write_text("seed\n4\n")
-    assert execute(path, run)
+    assert execute([path], run)
     (run.folder / "tables" / "small.csv").unlink()
-    assert execute(path, run) and not execute(path, run)
+    assert execute([path], run) and not execute([path], run)
 
 
 def test_what_a_notebook_no_longer_writes_is_removed_and_no_other_file(run):
     path = write(run, table(run, "old"))
-    execute(path, run)
+    execute([path], run)
     (run.folder / "tables" / "by_hand.csv").write_text("a\n1\n")
     write(run, table(run, "new"))
-    execute(path, run)
+    execute([path], run)
     assert sorted(p.stem for p in (run.folder / "tables").iterdir()) == ["by_hand", "new"]
 
 
 def test_leftovers_of_renamed_notebooks_are_removed_before_a_run(run, capsys):
     kept, renamed = write(run, table(run, "kept")), write(run, table(run, "gone"), name="07_old")
-    execute(kept, run), execute(renamed, run)
+    execute([kept, renamed], run)
     evidence = run.folder / "tables" / "evidence_09.csv"
     evidence.write_text("claim\nC01\n")
     batch.clear_leftovers(run, [kept])
@@ -152,11 +153,11 @@ def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_resu
     run, capfd, cell, words
 ):
     path = write(run, "good = 1")
-    execute(path, run)
+    execute([path], run)
     good = (run.folder / path.name).read_bytes()
     write(run, cell, "never = 1")
     with pytest.raises(NotebookFailed, match=rf"05_small\.ipynb.*{words}.*failed\.ipynb"):
-        execute(path, run)
+        execute([path], run)
     assert (run.folder / path.name).read_bytes() == good
     assert (run.folder / "05_small.failed.ipynb").exists()
     assert capfd.readouterr().err == ""  # the message says it, and no library another time
@@ -165,23 +166,63 @@ def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_resu
 def test_the_kernel_gets_its_environment_and_this_process_keeps_its_own(run):
     path = write(run, "import os; print(os.environ['IFR_PROGRESS'], 'IFR_JOURNAL' in os.environ)")
     before = dict(os.environ)
-    execute(path, run)
+    execute([path], run)
     assert dict(os.environ) == before
     executed = nbformat.read(run.folder / path.name, as_version=4)
     assert executed.cells[-1].outputs[0].text == "0 True\n"
 
 
-def test_ctrl_c_stops_the_notebook_and_leaves_nothing_half_done(run):
+def test_ctrl_c_stops_every_notebook_and_leaves_nothing_half_done(run, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # two kernels
     interrupt = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
-    with pytest.raises(Stopped, match=r"stopped in 05_small\.ipynb: what is done is kept"):
-        execute(write(run, interrupt), run)
-    assert not list(run.folder.glob("*.ipynb"))
+    other = write(run, "import time; time.sleep(60)", name="06_other")
+    last = write(run, "1", name="07_last")
+    began = time.monotonic()
+    with pytest.raises(Stopped, match=r"stopped: what is done is kept"):
+        execute([write(run, interrupt), other, last], run)
+    assert not list(run.folder.glob("*.ipynb")) and time.monotonic() - began < 50
+
+
+def test_notebooks_run_side_by_side_each_with_its_share_of_the_cores(run, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    meet = """
+import time
+from pathlib import Path
+Path("{own}").touch()
+while not Path("{other}").exists():
+    time.sleep(0.05)
+import torch
+from ifr.experiment.run import start
+_ = start("x", profile="smoke")
+print(torch.get_num_threads())
+"""
+    names = ("first", "second")
+    paths_ = [
+        write(run, meet.format(own=run.folder / own, other=run.folder / other), name=f"0{k}_{own}")
+        for k, (own, other) in enumerate((names, names[::-1]), start=5)
+    ]
+    assert execute(paths_, run) == paths_
+    for path in paths_:
+        executed = nbformat.read(run.folder / path.name, as_version=4)
+        assert executed.cells[-1].outputs[-1].text.endswith("1\n")
+
+
+def test_after_an_error_no_notebook_is_begun_and_those_in_work_come_to_their_end(run, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    bad, begun = write(run, "1 / 0"), []
+    good = write(run, "import time; time.sleep(8)", name="06_b")
+    third = write(run, "1", name="07_c")
+    with pytest.raises(NotebookFailed, match="ZeroDivisionError"):
+        execute([bad, good, third], run, begin=begun.append)
+    assert begun == [bad, good]
+    left = sorted(path.name for path in run.folder.glob("*.ipynb"))
+    assert left == ["05_small.failed.ipynb", "06_b.ipynb"]
 
 
 def test_a_stop_is_told_in_one_line_without_a_traceback(run):
     path = write(run, "from ifr.common.errors import Stopped; raise Stopped('step 3 is saved')")
     with pytest.raises(NotebookFailed, match=r"stopped with Stopped: step 3 is saved; open"):
-        execute(path, run)
+        execute([path], run)
     failed = nbformat.read(run.folder / "05_small.failed.ipynb", as_version=4)
     errors = [output for cell in failed.cells for output in cell.get("outputs", ())]
     assert [error.traceback for error in errors] == [["step 3 is saved"]]
@@ -189,7 +230,7 @@ def test_a_stop_is_told_in_one_line_without_a_traceback(run):
 
 def test_an_executed_notebook_tells_its_parameters_and_no_other_fact_of_papermill(run):
     path = write(run, "# Text", "print(seed)")
-    execute(path, run, parameters=dict(seed=5))
+    execute([path], run, parameters=dict(seed=5))
     executed = nbformat.read(run.folder / path.name, as_version=4)
     assert executed.metadata.papermill == dict(parameters=dict(profile="smoke", seed=5))
     assert all(not {"papermill", "execution"} & set(cell.metadata) for cell in executed.cells)
@@ -197,9 +238,10 @@ def test_an_executed_notebook_tells_its_parameters_and_no_other_fact_of_papermil
 
 
 def test_the_kernel_says_nothing_in_the_log(run, capfd):
-    execute(write(run, "1"), run)
+    execute([write(run, "1")], run)
     output = capfd.readouterr()
-    assert output.out == "" and output.err == ""
+    assert output.out.startswith("05_small.ipynb: executed in ") and output.out.count("\n") == 1
+    assert output.err == ""
 
 
 def test_folders_named_from_here_are_the_same_for_the_kernel(run, tmp_path, monkeypatch):
@@ -208,7 +250,7 @@ def test_folders_named_from_here_are_the_same_for_the_kernel(run, tmp_path, monk
     monkeypatch.setenv("IFR_REAL_FACES", "my {faces}")
     line = "from ifr.common import paths; print(paths.home(), paths.real_faces(), sep='\\n')"
     path = write(run, line)
-    execute(path, run)
+    execute([path], run)
     executed = nbformat.read(run.folder / path.name, as_version=4)
     assert executed.cells[-1].outputs[0].text == f"{tmp_path}\n{tmp_path.parent / 'my {faces}'}\n"
 
@@ -220,13 +262,13 @@ def test_a_home_of_any_name_will_do(tmp_path, monkeypatch):
     (home / "notebooks").mkdir(parents=True)
     run = start("test", profile="smoke")
     path = write(run, table(run, "small"))
-    assert execute(path, run) and (run.folder / "tables" / "small.csv").exists()
+    assert execute([path], run) and (run.folder / "tables" / "small.csv").exists()
     assert [one.name for one in run.folder.glob("*.ipynb")] == ["05_small.ipynb"]
 
 
 def test_a_disk_that_fills_up_while_a_notebook_runs_leaves_the_last_result(run, monkeypatch):
     path = write(run, "1")
-    execute(path, run)
+    execute([path], run)
 
     def full(_, target, *__, **___):
         (run.folder / "05_small.failed.ipynb").write_text("{ half")
@@ -234,7 +276,7 @@ def test_a_disk_that_fills_up_while_a_notebook_runs_leaves_the_last_result(run, 
 
     monkeypatch.setattr(papermill, "execute_notebook", full)
     with pytest.raises(DiskFull, match=r"05_small\.failed\.ipynb cannot be written: No space left"):
-        execute(path, run, force=True)
+        execute([path], run, force=True)
     assert [one.name for one in run.folder.glob("*.ipynb")] == ["05_small.ipynb"]
     assert results.record_of(run.folder / path.name)["key"]
 
@@ -255,7 +297,7 @@ def test_a_kernel_that_does_not_start_is_told(run, monkeypatch, fault, words):
 
     monkeypatch.setattr(papermill, "execute_notebook", fails)
     with pytest.raises(UserError, match=words):
-        execute(write(run, "1"), run)
+        execute([write(run, "1")], run)
 
 
 def test_the_key_follows_what_the_library_does_not_what_it_says(run, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def test_a_loss_left_out_is_no_reproduction(tmp_path):
 
 def test_kept_networks_are_of_the_recipe_that_a_profile_trains(smoke_home):
     kept = 0
-    for folder in FOLDERS:
+    for folder in (folder for folder in FOLDERS if PROFILES[folder.name].kept):
         profile, run = PROFILES[folder.name], start("99_test", profile=folder.name)
         none = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
         key = run.fingerprints["train"]
