@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 from run_cells import BEGIN_HIDDEN, SECONDS
@@ -19,7 +20,6 @@ from run_cells import BEGIN_HIDDEN, SECONDS
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.common.files import write_text, written_whole
-from ifr.common.hardware import environment
 
 SOURCES = paths.SOURCE / "scripts" / "exercises"  # with solutions and hidden tests
 RELEASE = paths.notebooks() / "exercises"  # as students get them
@@ -105,7 +105,7 @@ def nbgrader_api(course: Path) -> Iterator[Any]:
     programs = str(Path(sys.executable).parent)  # nbgrader starts alembic as a program
     path = os.pathsep.join([programs, os.environ.get("PATH", "")])
     prefer = os.environ.get("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment
-    with environment(PATH=path, JUPYTER_PREFER_ENV_PATH=prefer):
+    with patch.dict(os.environ, PATH=path, JUPYTER_PREFER_ENV_PATH=prefer):
         yield NbGraderAPI(config=config)
 
 

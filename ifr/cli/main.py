@@ -12,8 +12,9 @@ from typer import Argument, Option
 from ifr.cli import photographs
 from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
+from ifr.profiles import PROFILES
 
-SIZES = "Run size: smoke, classroom, full_size, full_size_brief, paper or photographs."
+SIZES = "Run size: " + ", ".join(PROFILES)
 GPUS = "GPUs, or processes on the CPU; default: those of torchrun, else one."
 KEPT = "Of networks: trained, or reference: those kept there, nothing is trained."
 AXES = "Such as features=0,0.1,1 or t=130,260 or filter_form=paper,released."

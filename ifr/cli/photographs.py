@@ -15,9 +15,7 @@ EVERY = Annotated[bool, Option("--all", help="List every problem.")]
 DEPTH = "Of a folder: how deep below PATH the folders of the people lie."
 LEVEL = Annotated[int | None, Option(min=1, help=DEPTH)]
 POINTS = "68 or five of each image: an .npz, a .csv or a folder of .pts."
-DETECT = (
-    "Find 68 with dlib (ifr[landmarks]); on CFP it found 99 % of frontal and 42 % of profile faces."
-)
+DETECT = "Find 68 with dlib (ifr\\[landmarks]); on CFP in 99 % of frontal, 42 % of profile faces."
 METHOD = "By five or all (68) points, or none: already aligned to 112x112."
 FLAG = "IJB-A: a missing visibility flag counts as visible or occluded."
 EMBEDDING = "A folder of models/, an .onnx, an ArcFace .pth, or features in .npz."
@@ -27,7 +25,7 @@ FACE = Annotated[str, Argument(help="A photograph, or SET:INDEX of a rendered or
 NETWORK = Annotated[
     str, Option(help="A folder of models/, or PROFILE:VARIANT kept with the reference run.")
 ]
-KEPT = "68 of each photograph: .npz, .csv or .pts; default: dlib finds them (ifr[landmarks])."
+KEPT = "68 of each photograph: .npz, .csv or .pts; default: dlib finds them (ifr\\[landmarks])."
 FROM = "A set whose pairs of two people give the threshold; default: that of SET:INDEX."
 FILL = "Of a part that is removed: skin, grey, black or blurred."
 app = Typer(no_args_is_help=True, help="Read photographs: check and prepare data sets.")

@@ -143,7 +143,9 @@ def samples(run: Run, values: np.ndarray, identity: np.ndarray) -> np.ndarray:
     return np.concatenate([np.where(known, mean, np.nan)[None], draws])
 
 
-def spread(found: np.ndarray, *, bounds: tuple[float, float] | None = None) -> dict[str, float]:
+def with_interval(
+    found: np.ndarray, *, bounds: tuple[float, float] | None = None
+) -> dict[str, float]:
     """Return the first of samples (1 + B,) as the value, and the 95 % interval of the rest.
 
     The ends lie within the ``bounds`` of what is measured.

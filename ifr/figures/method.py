@@ -30,10 +30,10 @@ def figure_2(face: ArrayLike, twin: ArrayLike) -> Figure:
     _words(ax, 22.5, 22.5, "the same\nweights")
     _box(ax, (33, 19), (12, 7), "$K$ filters $\\mathbf{F}_i$", "0.3")
     _box(ax, (50, 19), (14, 7), "SAD, Eq. 1:\nfilters apart", SAD)
-    _box(ax, (42, 44), (19, 6), "SAD, Eq. 2:\nresponses apart", SAD)
+    _box(ax, (57, 44), (19, 6), "SAD, Eq. 2:\nresponses apart", SAD)
     _box(ax, (71, 19), (16, 7), "FAD, Eq. 4:\nalike where $\\tau_i = 1$", FAD)
     links: list[tuple] = [((39, 26), (39, 35.3), "0.3"), ((39, 19), (39, 9.7), "0.3")]
-    links += [((50, 22.5), (45.3, 22.5), SAD), ((51.5, 44), (51.5, 41), SAD)]
+    links += [((50, 22.5), (45.3, 22.5), SAD), ((66.5, 44), (66.5, 41), SAD)]
     links += [((79, 26), (79, 31.2), FAD), ((79, 19), (79, 13.8), FAD)]
     for start, end, colour in links:
         _arrow(ax, start, end, color=colour)

@@ -142,6 +142,8 @@ def figure_measures(
         axes[0].plot([], [], marker, color="0.25", mfc=fill, label=kind)
     axes[0].set_yticks(range(len(names)), [style.variant(name).title for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
+    for ax in axes[max(0, len(labels) - columns) : len(labels)]:
+        ax.tick_params(labelbottom=True)  # where the panel below is empty
     for ax in axes[len(labels) :]:
         ax.axis("off")
     if kinds:

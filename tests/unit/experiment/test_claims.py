@@ -146,12 +146,15 @@ def test_evidence_without_a_criterion_is_refused(tmp_path):
 def test_a_sentence_tells_verdict_quantities_intervals_seeds_and_controls():
     rows = pd.concat([of_seeds([9.0, 10.0, 11.0]), of_seeds([3.0, 3.1, 3.2], CONTROL)])
     said = claims.in_words(claims.pooled(rows))["C01"]
-    assert said.startswith("**C01 supported** (3 seeds): d̄, sad − base +10 [7.")
-    assert "] pixels. Controls: d̄, sad − lmf +3.1 [" in said and said.endswith("supported.")
+    assert said.startswith("**C01 supported** (3 seeds): d̄, SAD only − Base +10.0 [7.")
+    assert "] pixels. Controls: d̄, SAD only − LMF only +3.1 [" in said
+    assert said.endswith("supported.")
     alone = claims.in_words(claims.pooled(of_seeds([9.0])))["C01"]
-    assert alone == "**C01 undecided** (one seed): d̄, sad − base +9 pixels (interval unknown)."
+    assert (
+        alone == "**C01 undecided** (one seed): d̄, SAD only − Base +9.0 pixels (interval unknown)."
+    )
     control = claims.in_words(claims.pooled(of_seeds([3.0, 3.1, 3.2], CONTROL)))["C01"]
-    assert control.startswith("**C01** (3 seeds): Controls: d̄, sad − lmf")
+    assert control.startswith("**C01** (3 seeds): Controls: d̄, SAD only − LMF only")
 
 
 def test_a_notebook_says_results_where_they_stand_and_heads_itself_with_them(tmp_path):

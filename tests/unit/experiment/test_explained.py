@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ifr.evaluation import bootstrap_mean
-from ifr.experiment.explained import samples, spread
+from ifr.experiment.explained import samples, with_interval
 
 RUN = SimpleNamespace(profile=SimpleNamespace(bootstrap=200), protocol_seed=4)
 
@@ -25,10 +25,10 @@ def test_the_first_sample_is_the_mean_and_the_rest_are_of_people_drawn_anew() ->
 
 def test_a_spread_is_the_value_with_its_interval_inside_the_bounds() -> None:
     found = np.concatenate([[5.0], np.linspace(3, 7, 401)])
-    ends = spread(found)
+    ends = with_interval(found)
     np.testing.assert_allclose(list(ends.values()), [5, 3.1, 6.9])
-    assert spread(found, bounds=(4, 6)) == dict(value=5, low=4, high=6)
-    assert np.isnan(list(spread(np.full(9, np.nan)).values())).all()
+    assert with_interval(found, bounds=(4, 6)) == dict(value=5, low=4, high=6)
+    assert np.isnan(list(with_interval(np.full(9, np.nan)).values())).all()
 
 
 def test_what_nobody_has_a_value_of_is_unknown() -> None:
