@@ -28,7 +28,8 @@ from ifr.experiment.page import write_index
 from ifr.experiment.results import write_csv
 from ifr.experiment.run import start
 from ifr.profiles import get_profile
-from ifr.training import Recipe, as_variant, save_half
+from ifr.training import Recipe
+from ifr.training.store import as_variant, save_half
 
 LARGE = 40_000  # bytes of a picture in a notebook that is worth reducing
 LARGE_FIGURE = 150_000  # and of a figure

@@ -117,16 +117,13 @@ def train(
 ) -> None:
     """Train variants that are not trained yet; a run cut short goes on where it stopped."""
     from ifr.datasets import load_set
-    from ifr.experiment.batch import train_all
     from ifr.experiment.run import start
-    from ifr.profiles import get_variant
+    from ifr.profiles import PRETRAIN
 
-    for name in variants or ():
-        get_variant(name)  # refuse a wrong name before the first one is trained
     run = start("train", profile=profile, seed=seed, limit=max_minutes)
     run.training = None if data is None else load_set(data)
     run.launch(devices)
-    train_all(run, variants or ())
+    run.train_together((*(variants or run.profile.variants), PRETRAIN))
     if run.fabric is None or run.fabric.is_global_zero:
         for variant, trained in run.networks.items():
             print(f"{variant.name} is in {trained.folder}, which ifr protocol takes")
@@ -168,9 +165,7 @@ def evaluate(
     from ifr.datasets import load_set
     from ifr.experiment.run import start
     from ifr.experiment.tables import closed_set, template_table
-    from ifr.profiles import get_variant
 
-    get_variant(variant)
     run = start("evaluate", profile=profile, seed=seed)
     if data is not None:
         run.training = load_set(data)

@@ -30,7 +30,7 @@ from ifr.experiment.notebook import (
 from ifr.experiment.notebook_page import write_notebooks
 from ifr.experiment.page import write_index
 from ifr.experiment.run import Run, start
-from ifr.profiles import PRETRAIN, PROFILES, VARIANTS, Profile
+from ifr.profiles import PRETRAIN, PROFILES, Profile
 
 RESULTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
 LONGEST = ("06", "16")  # notebooks, which begin first
@@ -148,17 +148,11 @@ def prepare(run: Run) -> None:
         faces["seconds"] = max(faces["seconds"], before["seconds"])
     networks = before.get("networks", {})
     try:
-        train_all(run)
+        run.train_together((*run.profile.variants, PRETRAIN))
     finally:
         for variant, trained in run.networks.items():
             networks[variant.name] = dict(key=trained.key, seconds=trained.seconds)
         write_text(run.folder / PREPARED, json.dumps(faces | dict(networks=networks)))
-
-
-def train_all(run: Run, variants: Sequence[str] = ()) -> None:
-    """Train or load the common base and variants, all of the profile unless some are named."""
-    run.train_together(variants or run.profile.variants)
-    run.trained(PRETRAIN.name)
 
 
 def finish(run: Run) -> None:
@@ -187,7 +181,6 @@ def finish(run: Run) -> None:
         seconds=round(sum(stages.values()), 1),
         stages={name: round(seconds, 1) for name, seconds in stages.items()},
         peak_memory_bytes=max([peak_memory() or 0, *peaks]) or None,
-        images_per_second=_training_rates(run, networks),
         outdated=old,
         artefacts={name: file_hash(run.folder / name) for name in result_files(run.folder)},
     )
@@ -238,11 +231,3 @@ def required_packages() -> list[str]:
 def _prepared(run: Run) -> dict:
     path = run.folder / PREPARED
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _training_rates(run: Run, networks: dict[str, dict]) -> dict[str, float]:
-    """Return images a second in training for each variant, both of a pair counted."""
-    faces = run.profile.optimisation.batch * run.profile.optimisation.steps
-    known = {name: VARIANTS[name] for name in sorted(set(networks) & set(VARIANTS))}
-    images = {name: faces * (2 if variant.occlusion else 1) for name, variant in known.items()}
-    return {k: round(n / max(networks[k]["seconds"], 1e-9), 1) for k, n in images.items()}

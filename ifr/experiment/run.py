@@ -30,16 +30,8 @@ from ifr.models import InterpretableFaceNet
 from ifr.models.inputs import center_crop, center_crop_points
 from ifr.occlusion import occlude
 from ifr.profiles import Profile, Variant, get_profile, get_variant
-from ifr.training import (
-    Recipe,
-    Trained,
-    as_variant,
-    load_half,
-    make_fabric,
-    stand_in,
-    train_or_load,
-    train_variants,
-)
+from ifr.training import Recipe, Trained, load_half, make_fabric, stand_in, train_variants
+from ifr.training.store import as_variant, train_or_load
 
 CODE = code_hash([paths.PACKAGE / "evaluation" / "features.py"])  # of cached features
 WEIGHTS = ("trained", "reference")  # reference: kept with the committed run, nothing is trained

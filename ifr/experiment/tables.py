@@ -1,6 +1,6 @@
 """The paper's benchmarks on a run's networks: closed set, templates, AR (Sec. 4.3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,19 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ifr import evaluation
 from ifr.common.paths import ASSETS
 from ifr.datasets.template_splits import TemplateSplit, template_splits
-from ifr.evaluation import (
-    CONDITIONS,
-    MEASURES,
-    ar_protocol,
-    bootstrap_eer,
-    bootstrap_templates,
-    equal_error_rate,
-    evaluate_templates,
-    normalised,
-    roc,
-)
+from ifr.evaluation import CONDITIONS, MEASURES, bootstrap_templates, evaluate_templates, normalised
 from ifr.evaluation.protocols.rendered import split_scores
 from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
@@ -29,21 +20,13 @@ from ifr.profiles import get_variant
 TAR = MEASURES[0]  # at FAR .01
 WORDS = dict(zip(MEASURES, ("TAR at FAR .01", "TAR at FAR .001", "rank-1", "rank-5"), strict=True))
 AR_OCCLUDERS = ("sunglasses", "scarf")
-Quoted = dict[tuple[str, str], tuple[float, ...]]  # (variant, condition) -> the four measures
+OCCLUDED = CONDITIONS[1:]
 Samples = dict[tuple[str, str], pd.DataFrame]  # (variant, condition) -> a column for each of them
 
 
-def quoted(test: str) -> Quoted:
+def quoted(test: str) -> pd.DataFrame:
     """Return the paper's figures on ``"ijba"`` (Tables 2, 4, 5) or ``"ijbc"`` (4, 6), percent."""
-    rows = pd.read_csv(ASSETS / f"paper_{test}.csv")
-    keys = zip(rows["variant"], rows["condition"], strict=True)
-    return dict(zip(keys, rows[list(MEASURES)].itertuples(index=False, name=None), strict=True))
-
-
-def quoted_errors() -> pd.Series:
-    """Return the ± of the paper's TAR at FAR .01 on IJB-A, by variant and condition, points."""
-    rows = pd.read_csv(ASSETS / "paper_ijba.csv").set_index(["variant", "condition"])
-    return rows["tar_01_error_percent"]
+    return pd.read_csv(ASSETS / f"paper_{test}.csv").set_index(["variant", "condition"])
 
 
 def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
@@ -97,12 +80,9 @@ def template_table(
     return pd.DataFrame(rows)
 
 
-def with_paper(table: pd.DataFrame, figures: Quoted) -> pd.DataFrame:
+def with_paper(table: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
     """Return a template table with the paper's figures beside ours, in columns ``paper_…``."""
-    keys = zip(table["variant"], table["condition"], strict=True)
-    rows = [figures.get(key, (np.nan,) * len(MEASURES)) for key in keys]
-    columns = [f"paper_{measure}" for measure in MEASURES]
-    return table.assign(**dict(zip(columns, np.array(rows).T, strict=True)))
+    return table.join(figures[list(MEASURES)].add_prefix("paper_"), on=["variant", "condition"])
 
 
 def whole_split(run: Run) -> list[TemplateSplit]:
@@ -125,11 +105,11 @@ def paired_difference(
 
 
 def difference_in_differences(
-    table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str, measure: str = TAR
+    table: pd.DataFrame, samples: Samples, more: str, less: str, condition: str
 ) -> tuple[float, float, float]:
     """Return how much larger :func:`paired_difference` is than on clean faces, and its interval."""
-    occluded, drawn = _gain(table, samples, more, less, condition, measure)
-    clean, drawn_clean = _gain(table, samples, more, less, "clean", measure)
+    occluded, drawn = _gain(table, samples, more, less, condition, TAR)
+    clean, drawn_clean = _gain(table, samples, more, less, "clean", TAR)
     value = occluded - clean
     return value, *shifted_bootstrap_interval(drawn - drawn_clean, value)
 
@@ -152,34 +132,22 @@ class Differences:
         measure: str = TAR,
     ) -> None:
         """Record :func:`paired_difference` under each condition, where both were trained."""
-        form = "{measure}, {condition}" + f"{self.where}: {more} − {less} (points)"
-        self._record(paired_difference, claim, more, less, form, conditions, measure)
+        for condition in self._tested(conditions, more, less):
+            found = paired_difference(self.table, self.samples, more, less, condition, measure)
+            what = f"{WORDS[measure]}, {condition}{self.where}: {more} − {less} (points)"
+            record(self.run, claim, what, found)
 
     def gains(
-        self,
-        claim: str,
-        more: str,
-        less: str,
-        form: str,
-        conditions: Sequence[str] = CONDITIONS[1:],
+        self, claim: str, more: str, less: str, form: str, conditions: Sequence[str] = OCCLUDED
     ) -> None:
         """Record :func:`difference_in_differences`, its quantity named by ``form``."""
-        self._record(difference_in_differences, claim, more, less, form, conditions, TAR)
+        for condition in self._tested(conditions, more, less):
+            found = difference_in_differences(self.table, self.samples, more, less, condition)
+            record(self.run, claim, form.format(measure=WORDS[TAR], condition=condition), found)
 
-    def _record(
-        self,
-        compute: Callable[..., tuple[float, float, float]],
-        claim: str,
-        more: str,
-        less: str,
-        form: str,
-        conditions: Sequence[str],
-        measure: str,
-    ) -> None:
-        there = {more, less} <= set(self.table["variant"])  # a profile may leave a variant out
-        for condition in conditions if there else ():
-            found = compute(self.table, self.samples, more, less, condition, measure)
-            record(self.run, claim, form.format(measure=WORDS[measure], condition=condition), found)
+    def _tested(self, conditions: Sequence[str], *variants: str) -> Sequence[str]:
+        """Return the conditions, none where a profile leaves one of the variants out."""
+        return conditions if set(variants) <= set(self.table["variant"]) else ()
 
 
 def record(run: Run, claim: str, quantity: str, found: tuple[float, float, float]) -> None:
@@ -214,7 +182,7 @@ def _gain(
 def verification_curve(run: Run, variant: str, condition: str) -> tuple[np.ndarray, np.ndarray]:
     """Return false and true accept rates with all held-out identities in one split."""
     features, natural = condition_features(run, variant, condition)
-    far, tar, _ = roc(*split_scores(features, whole_split(run)[0], natural=natural))
+    far, tar, _ = evaluation.roc(*split_scores(features, whole_split(run)[0], natural=natural))
     return far, tar
 
 
@@ -237,7 +205,7 @@ def ar_table(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     rows = []
     for name in variants:
         pairs = run.profile.verification_pairs
-        rates = ar_protocol(*ar_features(run, name), pairs=pairs, seed=run.protocol_seed)
+        rates = evaluation.ar_protocol(*ar_features(run, name), pairs=pairs, seed=run.protocol_seed)
         rows.append((name, get_variant(name).title, rates.mean(), rates.std(ddof=1)))
     return pd.DataFrame(rows, columns=["variant", "title", "eer_percent", "eer_percent_std"])
 
@@ -246,7 +214,7 @@ def ar_samples(run: Run, variant: str) -> np.ndarray:
     """Return bootstrap samples of the AR equal error rate, percent; they pair across variants."""
     how: dict[str, int] = dict(resamples=run.profile.bootstrap, seed=run.protocol_seed)
     features, identity = ar_features(run, variant)
-    return bootstrap_eer(features, identity, pairs=run.profile.verification_pairs, **how)
+    return evaluation.bootstrap_eer(features, identity, pairs=run.profile.verification_pairs, **how)
 
 
 def ar_breakdown(run: Run, variants: Sequence[str]) -> pd.DataFrame:
@@ -262,6 +230,6 @@ def ar_breakdown(run: Run, variants: Sequence[str]) -> pd.DataFrame:
             a, b = np.flatnonzero(worn == one), np.flatnonzero(worn == two)
             pairs = np.ones((len(a), len(b)), bool) if one != two else ~np.tri(len(a), dtype=bool)
             same = (faces.identity[a][:, None] == faces.identity[b])[pairs]
-            rate = 100 * equal_error_rate((unit[a] @ unit[b].T)[pairs], same)
+            rate = 100 * evaluation.equal_error_rate((unit[a] @ unit[b].T)[pairs], same)
             rows.append((name, get_variant(name).title, kind, rate))
     return pd.DataFrame(rows, columns=["variant", "title", "kind", "eer_percent"])

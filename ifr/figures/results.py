@@ -97,14 +97,13 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
 
 def _evidence_row(ax: Axes, at: int, row: pd.Series, seeds: np.ndarray) -> None:
     """Draw one row of the pooled evidence, and write its figures beside."""
-    values = np.array([row.value, row.low, row.high])
+    values = row.value, row.low, row.high
     ends = [row.margin, -row.margin] if row.test == "within" else [row.margin]
     if len(seeds) > 1:
         ax.plot(seeds, [at] * len(seeds), "o", ms=3, color="0.7", zorder=1)
     ax.plot(ends, [at] * len(ends), "|", ms=10, mew=1.6, color=style.OUTLINE)
     look = VERDICTS[row.verdict]
-    shape: style.Look = dict(fmt=look.marker, color=look.line, mfc=look.colour)
-    style.intervals(ax, values[None], [at], across=True, **shape)
+    style.interval(ax, at, *values, fmt=look.marker, color=look.line, mfc=look.colour)
     form = "{:+.3g}, one seed" if np.isnan(row.low) else "{:+.3g} [{:+.3g}, {:+.3g}]"
     beside = ax.get_yaxis_transform()
     ax.text(1.01, at, form.format(*values), transform=beside, va="center", fontsize=7)
@@ -130,8 +129,7 @@ def figure_measures(
             _, colour, marker, _ = style.variant(row["name"])
             look: style.Look = dict(fmt="d", mfc="white") if second else dict(fmt=marker)
             at = names.index(row["name"]) + (0.36 * second - 0.18 if kinds else 0)
-            values = row[["value", "low", "high"]].to_numpy(float)[None]
-            style.intervals(ax, values, [at], across=True, color=colour, **look)
+            style.interval(ax, at, *row[["value", "low", "high"]], color=colour, **look)
         low, high = ax.get_xlim()
         if low < 0 < high:
             ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)

@@ -166,16 +166,11 @@ def curve(name: str, index: int = 0) -> Look:
     return look | (dict(linewidth=3, zorder=1.9) if main else dict(linewidth=1.5))
 
 
-def intervals(
-    ax: Axes, table: ArrayLike, at: ArrayLike | None = None, *, across: bool = False, **look: Any
-) -> None:
-    """Draw (P, 3) value, low, high (NaN: no interval) at 0, 1, ... or ``at``, along y or across."""
-    value, low, high = np.asarray(table, float).T
-    places = np.arange(len(value)) if at is None else at
-    ends = np.nan_to_num(np.clip([value - low, high - value], 0, None))
-    axes = ("x", "y", "xerr") if across else ("y", "x", "yerr")
-    points: Look = dict(zip(axes, (value, places, ends), strict=True))
-    ax.errorbar(**(points | dict(markersize=5, capsize=2.5, elinewidth=1.2, fmt="o") | look))
+def interval(ax: Axes, at: float, value: float, low: float, high: float, **look: Any) -> None:
+    """Draw a value and its interval (NaN: none) across, at a height."""
+    ends = np.nan_to_num(np.clip([[value - low], [high - value]], 0, None))
+    points: Look = dict(markersize=5, capsize=2.5, elinewidth=1.2, fmt="o")
+    ax.errorbar([value], [at], xerr=ends, **(points | look))
 
 
 def legend_below(figure: Figure, ax: Axes, **look: Any) -> None:

@@ -4,13 +4,4 @@ from ifr.training.batches import Batcher, batch_indices
 from ifr.training.loop import build_network, make_optimiser, train
 from ifr.training.session import Session, make_fabric
 from ifr.training.step import TrainingStep, loss_parts
-from ifr.training.store import (
-    Recipe,
-    Trained,
-    as_variant,
-    load_half,
-    save_half,
-    stand_in,
-    train_or_load,
-    train_variants,
-)
+from ifr.training.store import Recipe, Trained, load_half, stand_in, train_variants

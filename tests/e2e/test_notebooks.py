@@ -177,7 +177,6 @@ def test_manifest_names_and_hashes_what_is_there(folder):
         "artefacts",
         "seconds",
         "peak_memory_bytes",
-        "images_per_second",
     ):
         assert manifest[key] or manifest[key] == 0, key
     for name, digest in manifest["artefacts"].items():

@@ -12,7 +12,7 @@ import torch
 
 from ifr.common.errors import OutOfTime, UserError
 from ifr.profiles import VARIANTS, get_profile, resized
-from ifr.training import train_or_load, train_variants
+from ifr.training.store import train_or_load, train_variants
 
 PROFILE = resized(
     get_profile("smoke"), pretrain_steps=4, steps=6, batch=8, precision="fp32", learning_rate=2e-3

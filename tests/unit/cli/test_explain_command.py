@@ -16,7 +16,7 @@ from ifr.datasets.rendered import plan_sets, set_folder
 from ifr.evaluation.features import NetworkEmbedding
 from ifr.experiment import explained
 from ifr.profiles import get_profile
-from ifr.training import train_or_load
+from ifr.training.store import train_or_load
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
 from ifr.experiment.run import Run, show_source, start
 from ifr.profiles import get_profile, get_variant, resized
-from ifr.training import Recipe, save_half, stand_in
+from ifr.training import Recipe, stand_in
+from ifr.training.store import save_half
 
 
 @pytest.fixture(scope="module")

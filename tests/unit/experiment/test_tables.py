@@ -14,10 +14,9 @@ rng = np.random.default_rng(0)
 @pytest.mark.parametrize("test", ["ijba", "ijbc"])
 def test_quoted_figures_are_percentages_of_known_variants(test):
     quoted = tables.quoted(test)
-    assert {variant for variant, _ in quoted} <= set(VARIANTS)
-    assert {condition for _, condition in quoted} <= set(tables.CONDITIONS)
-    figures = np.array(list(quoted.values()))
-    assert figures.shape == (len(quoted), 4)
+    assert {variant for variant, _ in quoted.index} <= set(VARIANTS)
+    assert {condition for _, condition in quoted.index} <= set(tables.CONDITIONS)
+    figures = quoted[list(MEASURES)].to_numpy()
     assert ((figures > 30) & (figures < 100) | np.isnan(figures)).all()
 
 

@@ -9,7 +9,8 @@ from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.common.files import alone
 from ifr.profiles import PRETRAIN, VARIANTS, LossWeights, get_profile, resized
-from ifr.training import Batcher, Session, batch_indices, train, train_or_load
+from ifr.training import Batcher, Session, batch_indices, train
+from ifr.training.store import train_or_load
 
 STEPS = 6
 QUIET = Session(progress=False)
