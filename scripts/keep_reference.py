@@ -47,9 +47,7 @@ def squeezed(png: bytes) -> bytes:
             if isinstance(value, str):
                 text.add_text(key, value)
         small, whole = io.BytesIO(), image.convert("RGB")
-        packed = (
-            whole.quantize(256, Image.Quantize.MAXCOVERAGE) if len(png) > LARGE_FIGURE else whole
-        )
+        packed = whole.quantize(256, kmeans=1) if len(png) > LARGE_FIGURE else whole
         packed.save(small, "PNG", optimize=True, pnginfo=text)
     return min(small.getvalue(), png, key=len)
 
