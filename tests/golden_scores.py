@@ -184,9 +184,9 @@ def interpretation() -> Values:
     found: Values = {}
     for place in ("centre", "corner"):
         peaks = peak_locations(response, faces.landmarks - 8, mesh, place=place)
-        found[f"peaks {place}"] = summary(np.stack([peaks.positive, peaks.negative]))
+        found[f"peaks {place}"] = summary(peaks.places)
     peaks = peak_locations(response, faces.landmarks - 8, mesh)
-    found["peak weights"] = summary([peaks.positive_weight, peaks.negative_weight])
+    found["peak weights"] = summary(peaks.weights)
     places, weights = peaks.of("positive")
     for spread in ("deviation", "distance"):
         mean, scatter = average_locations(places, weights, scatter=spread)

@@ -30,31 +30,18 @@ BATCH = 128  # faces whose response maps are held at once: 94 MB of 320 maps of 
 class Peaks:
     """The highest and lowest response of every map, in the frontal frame."""
 
-    positive: np.ndarray  # (N, K, 2) places of the highest; NaN where a peak cannot be placed
-    negative: np.ndarray
-    positive_weight: np.ndarray  # (N, K) magnitudes; 0 where none is positive or its place is NaN
-    negative_weight: np.ndarray
+    places: np.ndarray  # (2, N, K, 2) by sign; NaN where a peak cannot be placed
+    weights: np.ndarray  # (2, N, K) magnitudes; 0 where none has the sign or its place is NaN
 
     def of(self, sign: str) -> tuple[np.ndarray, np.ndarray]:
         """Return places (N, K, 2) and weights (N, K) of ``"positive"`` or ``"negative"`` peaks."""
         if sign not in SIGNS:
             raise ValueError(f"sign must be positive or negative, got {sign!r}")
-        return getattr(self, sign), getattr(self, f"{sign}_weight")
+        return self.places[SIGNS.index(sign)], self.weights[SIGNS.index(sign)]
 
     def both(self) -> tuple[np.ndarray, np.ndarray]:
         """Return places (N, 2K, 2) and weights (N, 2K), of positive beside negative peaks."""
-        places, weights = zip(*map(self.of, SIGNS), strict=True)
-        return np.concatenate(places, axis=1), np.concatenate(weights, axis=1)
-
-    def __getitem__(self, rows: np.ndarray | slice) -> "Peaks":
-        """Return the peaks of some of the images."""
-        return Peaks(**{name: array[rows] for name, array in vars(self).items()})
-
-    @staticmethod
-    def joined(parts: Iterable["Peaks"]) -> "Peaks":
-        """Return the peaks of several batches as one."""
-        arrays = zip(*(vars(part).values() for part in parts), strict=True)
-        return Peaks(*map(np.concatenate, arrays))
+        return np.concatenate(self.places, axis=1), np.concatenate(self.weights, axis=1)
 
 
 def peak_locations(
@@ -85,7 +72,7 @@ def peak_locations(
         inside = np.all((frontal >= 0) & (frontal <= mesh.size), axis=-1)  # released: else dropped
         places.append(np.where(inside[..., None], frontal, np.nan))
         weights.append(np.where(inside, np.maximum(flat.max(-1), 0), 0))
-    return Peaks(*places, *weights)
+    return Peaks(np.stack(places), np.stack(weights))
 
 
 def largest_peaks(maps: np.ndarray, frame: float) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +96,8 @@ def network_peaks(model: InterpretableFaceNet, faces: FaceSet, *, size: int) -> 
         filtered = large_magnitude_filter(model.response(images).float(), model.rate).cpu().numpy()
         points = center_crop_points(faces.landmarks[batch].astype(np.float64), frame).numpy()
         parts.append(peak_locations(filtered, points, mesh))
-    peaks = Peaks.joined(parts)
-    return replace(peaks, positive=peaks.positive - inset, negative=peaks.negative - inset)
+    places, weights = zip(*((part.places - inset, part.weights) for part in parts), strict=True)
+    return Peaks(np.concatenate(places, axis=1), np.concatenate(weights, axis=1))
 
 
 def peak_share(response: np.ndarray, keep: int) -> np.ndarray:
@@ -195,7 +182,7 @@ def bootstrap_peaks(
     """Return dbar, mean_scatter and centre_distance for resampled identities, (resamples,) each."""
     people, by_sign = int(identity.max()) + 1, []
     counts = bootstrap_counts(people, resamples, seed).astype(np.float64)
-    for places, weights in map(peaks.of, SIGNS):
+    for places, weights in zip(peaks.places, peaks.weights, strict=True):
         known = ~np.isnan(places).any(axis=-1)
         weights, places = np.where(known, weights, 0)[..., None], np.nan_to_num(places)
         squares = (places**2).sum(-1, keepdims=True)
@@ -242,19 +229,15 @@ def steady_columns(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
 
 def peaks_on_face(peaks: Peaks) -> Peaks:
     """Return peaks without those of filters whose average location lies off the frontal face."""
-    face, kept = Delaunay(face_hull(FaceMesh.frontal(CROP_SIZE))), {}
-    for sign in SIGNS:
-        places, weights = peaks.of(sign)
-        inside = (
-            face.find_simplex(np.nan_to_num(average_locations(places, weights)[0], nan=-1)) >= 0
-        )
-        kept[f"{sign}_weight"] = np.where(inside, weights, 0)
-    return replace(peaks, **kept)
+    face = Delaunay(face_hull(FaceMesh.frontal(CROP_SIZE)))
+    means = [average_locations(*peaks.of(sign))[0] for sign in SIGNS]
+    inside = face.find_simplex(np.nan_to_num(means, nan=-1)) >= 0  # (2, K)
+    return replace(peaks, weights=np.where(inside[:, None], peaks.weights, 0))
 
 
 def _stronger_sign(peaks: Peaks) -> np.ndarray:
     """Return which of ``SIGNS`` each filter answers with more strongly, (K,)."""
-    return np.argmax([peaks.of(sign)[1].sum(axis=0) for sign in SIGNS], axis=0)
+    return peaks.weights.sum(axis=1).argmax(axis=0)
 
 
 def _of_stronger_sign(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
@@ -287,6 +270,6 @@ def resampled_consistency(
     draws = bootstrap_counts(int(identity.max()) + 1, resamples, seed)
     moves = []
     for counts in [np.ones_like(draws[0]), *draws]:
-        signs = ((places, size * counts[identity, None]) for places, size in map(peaks.of, SIGNS))
+        signs = zip(peaks.places, peaks.weights * counts[identity, None], strict=True)
         moves.append(np.mean([consistency(*sign, groups)[0] for sign in signs]))
     return float(moves[0]), np.array(moves[1:])

@@ -28,7 +28,7 @@ def random_peaks(people=4, shots=5, filters=6, seed=0):
     weights = [rng.uniform(0.1, 1, shape) for _ in range(2)]
     places[0][0, 0] = np.nan
     weights[0][0, 0] = 0
-    return it.Peaks(*places, *weights), np.repeat(np.arange(people), shots)
+    return it.Peaks(np.stack(places), np.stack(weights)), np.repeat(np.arange(people), shots)
 
 
 @pytest.mark.parametrize("size", [24, 12])
@@ -37,17 +37,17 @@ def test_on_the_frontal_face_a_peak_is_the_centre_of_its_cell(size):
     peaks = it.peak_locations(spikes(cells, size), FRONT[None], MESH)
     stride = CROP_SIZE / size
     expected = [[(column + 0.5) * stride, (row + 0.5) * stride] for row, column in cells]
-    np.testing.assert_allclose(peaks.positive[0], expected, atol=1e-9)
-    np.testing.assert_allclose(peaks.positive_weight, 1)
-    assert (peaks.negative_weight == 0).all()  # no map has a negative response
+    np.testing.assert_allclose(peaks.of("positive")[0][0], expected, atol=1e-9)
+    np.testing.assert_allclose(peaks.of("positive")[1], 1)
+    assert (peaks.of("negative")[1] == 0).all()  # no map has a negative response
     corner = it.peak_locations(spikes(cells, size), FRONT[None], MESH, place="corner")
-    np.testing.assert_allclose(corner.positive[0] + stride / 2, expected, atol=1e-9)
+    np.testing.assert_allclose(corner.places[0, 0] + stride / 2, expected, atol=1e-9)
 
 
 def test_a_negative_spike_is_a_negative_peak():
     peaks = it.peak_locations(spikes([(5, 7)], value=-2.0), FRONT[None], MESH)
     np.testing.assert_allclose(peaks.of("negative")[0][0, 0], [30, 22], atol=1e-9)
-    assert peaks.negative_weight[0, 0] == 2 and peaks.positive_weight[0, 0] == 0
+    assert peaks.weights[:, 0, 0].tolist() == [0, 2]
     with pytest.raises(ValueError, match="'both'"):
         peaks.of("both")
 
@@ -55,7 +55,7 @@ def test_a_negative_spike_is_a_negative_peak():
 def test_a_peak_on_the_nose_of_a_moved_face_is_on_the_nose_of_the_frontal_one():
     moved = (FRONT - 48) * 0.9 + 48 + [6, -4]
     column, row = (moved[30] // 4).astype(int)  # the cell that holds the nose tip
-    found = it.peak_locations(spikes([(row, column)]), moved[None], MESH).positive[0, 0]
+    found = it.peak_locations(spikes([(row, column)]), moved[None], MESH).places[0, 0, 0]
     assert np.linalg.norm(found - FRONT[30]) < 4  # half a cell, enlarged by 1 / 0.9
 
 
@@ -106,18 +106,19 @@ def test_the_bootstrap_is_the_statistic_of_people_drawn_as_often_as_they_are():
     peaks, identity = random_peaks()
     draws = it.bootstrap_peaks(peaks, identity, resamples=5, seed=0)
     for index, counts in enumerate(bootstrap_counts(4, 5, 0)):
-        again = it.peak_statistics(peaks[np.repeat(np.arange(len(identity)), counts[identity])])
+        rows = np.repeat(np.arange(len(identity)), counts[identity])
+        again = it.peak_statistics(it.Peaks(peaks.places[:, rows], peaks.weights[:, rows]))
         np.testing.assert_allclose(draws["dbar"][index], again["dbar"])
         np.testing.assert_allclose(draws["mean_scatter"][index], again["mean_scatter"])
         centre = [it.centre_distance(again[f"{sign}_location"]) for sign in it.SIGNS]
         np.testing.assert_allclose(draws["centre_distance"][index], np.mean(centre))
 
 
-def test_joined_and_sliced_peaks():
+def test_positive_peaks_stand_beside_negative_ones():
     peaks, _ = random_peaks()
-    again = it.Peaks.joined([peaks[:7], peaks[7:]])
-    np.testing.assert_array_equal(again.positive, peaks.positive)
-    np.testing.assert_array_equal(again.negative_weight, peaks.negative_weight)
+    for joined, sign in zip(peaks.both(), zip(*map(peaks.of, it.SIGNS), strict=True), strict=True):
+        np.testing.assert_array_equal(joined[:, :6], sign[0])
+        np.testing.assert_array_equal(joined[:, 6:], sign[1])
 
 
 def test_feature_difference_with_and_without_scaling():

@@ -19,7 +19,7 @@ MESH = FaceMesh.frontal(CROP_SIZE)
 
 def _peaks(positive: np.ndarray, weight: float | np.ndarray = 1.0) -> it.Peaks:
     size = np.broadcast_to(weight, positive.shape[:2]).astype(float)
-    return it.Peaks(positive, positive.copy(), size, size.copy())
+    return it.Peaks(np.stack([positive] * 2), np.stack([size] * 2))
 
 
 def _frontal_faces(count: int) -> FaceSet:
@@ -45,8 +45,8 @@ def test_a_bright_spot_of_a_frontal_face_is_its_peak_for_every_input_size(size: 
     faces.images[:, row + 2 : row + 6, column + 2 : column + 6] = 255
     peaks = it.network_peaks(_OneFilter(), faces, size=size)
     expected = np.array([column, row]) + 4 - CROP_OFFSET
-    assert np.abs(peaks.positive[:, 0] - expected).max() <= 4 + 1e-9
-    assert (peaks.positive_weight > 0).all()
+    assert np.abs(peaks.places[0, :, 0] - expected).max() <= 4 + 1e-9
+    assert (peaks.weights[0] > 0).all()
 
 
 def test_peaks_need_landmarks() -> None:
@@ -61,7 +61,7 @@ def test_filters_are_steady_on_the_face_and_nearest_to_the_boxes_middles() -> No
     places[:, 0] += rng.uniform(-15, 15, (40, 2))  # wild, though nearest on average
     places[:, 4] += rng.uniform(-15, 15, (40, 2))
     strong, weak = np.full((40, 6), 2.0), np.full((40, 6), 1.0)
-    peaks = it.Peaks(places, places[:, ::-1], strong, weak)
+    peaks = it.Peaks(np.stack([places, places[:, ::-1]]), np.stack([strong, weak]))
     eye, nose, corner = (15, 38, 10, 12), (40, 55, 10, 12), (0, 0, 4, 4)
     assert it.filters_at(peaks, [eye, nose]).tolist() == [1, 3]
     assert it.filters_at(peaks, [nose, eye]).tolist() == [3, 1]
@@ -73,7 +73,7 @@ def test_filters_are_steady_on_the_face_and_nearest_to_the_boxes_middles() -> No
 def test_strongest_locations_take_the_sign_with_the_larger_weight() -> None:
     here, there = np.full((3, 2, 2), 10.0), np.full((3, 2, 2), 60.0)
     one, two = np.tile([5.0, 1.0], (3, 1)), np.tile([2.0, 2.0], (3, 1))
-    locations = it.strongest_locations(it.Peaks(here, there, one, two))
+    locations = it.strongest_locations(it.Peaks(np.stack([here, there]), np.stack([one, two])))
     assert locations.tolist() == [[10, 10], [60, 60]]
 
 
@@ -84,7 +84,7 @@ def test_a_filter_that_is_steady_only_in_its_weaker_sign_is_not_steady() -> None
     strong, weak = np.full((40, 3), 2.0), np.full((40, 3), 1.0)
     strong[:, 0], weak[:, 0] = weak[:, 0].copy(), strong[:, 0].copy()
     # Filter 0 answers more strongly where it is wild, filters 1 and 2 where they are fixed.
-    peaks = it.Peaks(fixed, wild, strong, weak)
+    peaks = it.Peaks(np.stack([fixed, wild]), np.stack([strong, weak]))
     assert it.steady_columns(peaks)[0].tolist() == [1, 2]
 
 
