@@ -1,6 +1,5 @@
 """The paper's claims and ours, what the seeds of a run measured of each, and the verdict."""
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from scipy.stats import t as student
 
 from ifr.common import paths
 from ifr.common.errors import UserError
-from ifr.profiles import VARIANTS
+from ifr.figures import style
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 UNTESTED = "not tested here"
 EVIDENCE, BY_SEED = "evidence_[0-9][0-9].csv", "evidence_by_seed.csv"
 KEY = ["claim", "quantity"]
 CLAIMS = "12"  # the notebook that reads what all others recorded
-TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 NORMAL = norm.ppf(0.975)  # half of a 95 % interval, in standard errors
 # Whose verdicts stand beside each other: the same questions on other faces and other networks.
 OTHERS = ("photographs", "second_backbone", "full_size", "full_size_brief")
@@ -157,14 +155,10 @@ def in_words(rows: pd.DataFrame) -> dict[str, str]:
 
 def _quantity(row: Any) -> str:
     """Return the quantity, value and interval of a row of :func:`pooled`."""
-    named = re.sub(r"\w+", lambda word: TITLES.get(word[0], word[0]), row.quantity)
-    what, _, unit = named.partition(" (")
+    what, _, unit = style.titled(row.quantity).partition(" (")
     unit = unit.rstrip(")")
-    digits = 1 if unit in ("pixels", "points", "percent") else 3
-    value, low, high = (f"{number:z.{digits}f}" for number in (row.value, row.low, row.high))
-    known = "" if np.isnan(row.low) else f" [{low}, {high}]"
-    number = f"{'+' * (row.value > 0)}{value}{known} {unit}".replace("-", "−").rstrip()
-    return f"{what} {number}" if known else f"{what} {number} (interval unknown)"
+    number = f"{what} {style.measured(row.value, row.low, row.high, unit)} {unit}".rstrip()
+    return number if np.isfinite(row.low) else f"{number} (interval unknown)"
 
 
 def other_verdicts() -> dict[str, Path]:

@@ -80,8 +80,9 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
         for last in np.flatnonzero(claims[1:] != claims[:-1]):
             ax.axhline(last + 0.5, color="0.85", linewidth=0.8)
         control = (own["role"] == "control").to_numpy()
-        words = own["claim"] + np.where(control, "  control: ", "  ") + own["what"]
-        ax.set_yticks(range(len(own)), [textwrap.fill(name, 64) for name in words], fontsize=7)
+        words = np.where(control, "  control: ", "  ") + own["what"].map(style.titled)
+        names = [textwrap.fill(name, 64) for name in own["claim"] + words]
+        ax.set_yticks(range(len(own)), names, fontsize=7)
         for label, pale in zip(ax.get_yticklabels(), control, strict=True):
             label.set_color("0.45" if pale else "black")
         ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
@@ -104,9 +105,9 @@ def _evidence_row(ax: Axes, at: int, row: pd.Series, seeds: np.ndarray) -> None:
     ax.plot(ends, [at] * len(ends), "|", ms=10, mew=1.6, color=style.OUTLINE)
     look = VERDICTS[row.verdict]
     style.interval(ax, at, *values, fmt=look.marker, color=look.line, mfc=look.colour)
-    form = "{:+.3g}, one seed" if np.isnan(row.low) else "{:+.3g} [{:+.3g}, {:+.3g}]"
     beside = ax.get_yaxis_transform()
-    ax.text(1.01, at, form.format(*values), transform=beside, va="center", fontsize=7)
+    words = style.measured(*values, row.unit) + ", one seed" * bool(np.isnan(row.low))
+    ax.text(1.01, at, words, transform=beside, va="center", fontsize=7)
 
 
 @style.house()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,6 +165,19 @@ def curve(name: str, index: int = 0) -> Look:
     look: Look = dict(label=words, color=colour, linestyle=CONDITIONS.get(condition, dashes))
     main = title == LOOKS["full"].title
     return look | (dict(linewidth=3, zorder=1.9) if main else dict(linewidth=1.5))
+
+
+def titled(quantity: str) -> str:
+    """Return the words of a quantity with the titles of variants in place of their names."""
+    return re.sub(r"\w+", lambda word: variant(word[0]).title, quantity)
+
+
+def measured(value: float, low: float, high: float, unit: str) -> str:
+    """Return a value with its interval (NaN: none), in the digits that its unit deserves."""
+    digits = 1 if unit in ("pixels", "points", "percent") else 3
+    numbers = [f"{number:z.{digits}f}".replace("-", "−") for number in (value, low, high)]
+    known = "" if np.isnan(low) else f" [{numbers[1]}, {numbers[2]}]"
+    return f"{'+' * (value > 0)}{numbers[0]}{known}"
 
 
 def interval(ax: Axes, at: float, value: float, low: float, high: float, **look: Any) -> None:

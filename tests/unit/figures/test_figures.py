@@ -222,6 +222,13 @@ def test_no_figure_is_wider_than_a_page() -> None:
     assert figure.get_figwidth() <= style.WIDTH
 
 
+def test_a_quantity_is_told_by_titles_and_in_the_digits_of_its_unit() -> None:
+    assert style.titled("rank-1, clean: full_t320 − base") == "rank-1, clean: Full, t = K − Base"
+    assert style.measured(2.345, -0.04, 5.0, "points") == "+2.3 [0.0, 5.0]"
+    assert style.measured(-0.0123, -0.02, -0.004, "share") == "−0.012 [−0.020, −0.004]"
+    assert style.measured(-3.0, np.nan, np.nan, "pixels") == "−3.0"
+
+
 def test_evidence_has_a_panel_and_a_scale_for_each_unit() -> None:
     figure = DRAWN["figure_evidence"]()
     assert [ax.get_xlabel() for ax in figure.axes] == ["pixels", "no unit"]
