@@ -3,6 +3,7 @@
 Nothing here decides the weights, so a change here retrains nothing.
 """
 
+import atexit
 import logging
 import math
 import os
@@ -56,7 +57,14 @@ def make_fabric(
         raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
     options: Any = dict(accelerator=accelerator, devices=devices, num_nodes=nodes)
     options["strategy"] = "ddp" if devices * nodes > 1 else "auto"
+    atexit.register(_leave_group)
     return Fabric(precision=known[precision], **options)
+
+
+def _leave_group() -> None:
+    """End the process group before Python ends: Gloo's threads abort a process that outlives it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def hardware_of(fabric: Fabric) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_two_processes_train_the_network_of_one(smoke_sets, train_folder, tmp_pa
 
 
 CLOCKS = """
-import sys, time
+import atexit, sys, time
 from pathlib import Path
 import torch
 from ifr.common.errors import OutOfTime
@@ -121,6 +121,10 @@ from ifr.training import Session, make_fabric, train
 sys.path.insert(0, sys.argv[2])
 from test_distributed import profile_of
 
+def tell():  # what was registered first runs last
+    sys.stdout.write(f"grouped at the end: {torch.distributed.is_initialized()}\\n")
+
+atexit.register(tell)
 torch.set_num_threads(1)
 fabric = make_fabric("fp64", accelerator="cpu")
 fabric.launch()
@@ -145,6 +149,7 @@ def test_the_first_process_alone_watches_the_clock(train_folder, tmp_path, late,
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(f"rank {rank} {ends}" in done.stdout for rank in (0, 1)), done.stdout
     assert late == 1 or done.stdout.count("step 10 of") == 2
+    assert done.stdout.count("grouped at the end: False") == 2
 
 
 def test_the_mask_of_a_part_is_that_of_the_whole_batch():
