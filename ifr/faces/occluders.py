@@ -68,7 +68,7 @@ def _outline(kind: str, lift: float) -> tuple[np.ndarray, np.ndarray]:
         bottom = np.interp(np.abs(angles), np.radians([0, 25, 52, 70]), foot)
         return angles, np.stack([top, bottom])
     angles = np.radians(np.linspace(-118, 118, 49))  # round the neck, down to the shoulders
-    edge = [p[33, 1] + 3 + 7 * lift, p[33, 1] + 8 + 6 * lift, p[48, 1] + 2, p[57, 1]]
+    edge = [p[33, 1] + 12 + 12 * lift, p[33, 1] + 13 + 10 * lift, p[48, 1] + 2, p[57, 1]]
     if kind == "low scarf":
         edge = [p[57, 1] - 1 + 7 * lift, p[57, 1] + 1 + 5 * lift, p[57, 1] - 4, p[57, 1] + 4]
     top = np.interp(np.abs(angles), np.radians([0, 30, 80, 118]), edge)
