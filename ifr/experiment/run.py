@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from ifr.common import paths, seeding
 from ifr.common.errors import UserError
@@ -33,6 +32,9 @@ from ifr.profiles import Profile, Variant, get_profile, get_variant
 from ifr.training import Recipe, Trained, load_half, make_fabric, stand_in, train_variants
 from ifr.training.store import as_variant, train_or_load
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 CODE = code_hash([paths.PACKAGE / "evaluation" / "features.py"])  # of cached features
 WEIGHTS = ("trained", "reference")  # reference: kept with the committed run, nothing is trained
 # "synthetic" is a random warped mask on each image; or one rectangle (x, y, width, height) for all.
@@ -47,7 +49,7 @@ class Run(Results):
     seed: int
     progress: bool = True
     training: FaceSet | None = None  # trained on in place of the profile's own set
-    fabric: Fabric | None = None  # launched, where several devices train
+    fabric: "Fabric | None" = None  # launched, where several devices train
     deadline: float | None = None  # on the monotonic clock, when training stops cleanly
     weights: str = "trained"  # here, on first use; or "reference": those kept with the reference
     _rendered: dict[str, FaceSet] = field(default_factory=dict)
@@ -212,16 +214,20 @@ class Run(Results):
         faces: FaceSet | str,
         *,
         occlusion: Occlusion = None,
+        rows: np.ndarray | None = None,
         method: str = "forward",
     ) -> np.ndarray:
         """Return pooled features, (N, K) float32, cached by network, data and occlusion.
 
-        The method is of the network: f(I), or ``mean_response`` for the mean of ψ without LMF.
+        Of all or some ``rows``; the others are NaN. The method is of the network: f(I), or
+        ``mean_response`` for the mean of ψ without LMF.
         """
         faces = self.data(faces) if isinstance(faces, str) else faces
         trained = self.trained(variant)
         seed = self.protocol_seed
-        key = value_hash([CODE, trained.key, faces.fingerprint, occlusion, seed, method])[:16]
+        rows = np.arange(len(faces)) if rows is None else rows
+        what = [CODE, trained.key, faces.fingerprint, occlusion, seed, method, rows.tolist()]
+        key = value_hash(what)[:16]
         path = trained.folder / "features" / f"{key}.npy"
         # A set made in memory, or a part of one, has nothing before the colon: no cache for it.
         known = bool(faces.fingerprint.partition(":")[0])
@@ -230,7 +236,9 @@ class Run(Results):
         boxes = random_rectangles(len(faces), seed) if occlusion == "synthetic" else occlusion
         network = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
         embedding = NetworkEmbedding(trained.key, self.size, network, method)
-        values = set_features(embedding, faces, rectangles=boxes)
+        found = set_features(embedding, faces, rows=rows, rectangles=boxes)
+        values = np.full((len(faces), found.shape[1]), np.nan, np.float32)
+        values[rows] = found
         trained.model.cpu()
         if known:
             write_array(path, values)

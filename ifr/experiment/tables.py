@@ -53,8 +53,11 @@ def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarr
     """Return held-out features, and whether to take the probes with a natural occluder only."""
     if condition not in CONDITIONS:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition!r}")
-    occlusion = "synthetic" if condition == "synthetic" else None  # a mask on every image
-    return run.features(variant, "templates", occlusion=occlusion), condition == "natural"
+    how: dict[str, Any] = {}
+    if condition == "synthetic":  # a mask on every image of who wears nothing, the only ones asked
+        bare = run.data("templates").attributes["occluder"] == "none"
+        how = dict(occlusion="synthetic", rows=np.flatnonzero(bare))
+    return run.features(variant, "templates", **how), condition == "natural"
 
 
 def _measured(

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
@@ -84,6 +83,9 @@ def covered(images: Tensor, hidden: Tensor, fill: str, labels: Tensor | None = N
         raise UserError(f"fill must be one of {', '.join(FILLS)} (skin with labels), got {fill!r}")
     filling = images.new_full((), -1.0 if fill == "black" else 0.0)
     if fill == "blurred":
+        # Here, since torchvision takes more than a second to import.
+        from torchvision.transforms.functional import gaussian_blur
+
         sigma = images.shape[-1] / 12
         filling = gaussian_blur(images, [2 * int(2.5 * sigma) + 1] * 2, [sigma, sigma])
     elif fill == "skin" and labels is not None:

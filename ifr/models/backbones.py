@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from ifr.common.errors import UserError
 from ifr.landmarks import CROP_SIZE, FACE_SIZE
@@ -249,16 +247,22 @@ class TorchvisionBackbone(nn.Module):
         part_channels: int = PART_CHANNELS,
     ) -> None:
         super().__init__()
-        known = torchvision.models.list_models(module=torchvision.models)
+        # Here, since it takes longer to import than all else and few networks need it.
+        from torchvision import models
+        from torchvision.models import feature_extraction
+
+        known = models.list_models(module=models)
         if name not in known:
             near = get_close_matches(name, known, 3) or known[:3]
             raise UserError(f"torchvision has no network {name!r}; did you mean {near}?")
-        network = torchvision.models.get_model(name, weights=None)
+        network = models.get_model(name, weights=None)
         if weights is not None:
             load_weights(network, read_state(Path(weights)), source=str(weights))
-        self.layers = _layers(name, network, layers)
+        nodes = feature_extraction.get_graph_node_names(network)[1]
+        self.layers = _layers(name, nodes, layers)
         self.num_filters = num_filters
-        self.trunk = create_feature_extractor(network, {node: node for node in self.layers})
+        chosen = {node: node for node in self.layers}
+        self.trunk = feature_extraction.create_feature_extractor(network, chosen)
         self.hypercolumn = HypercolumnFilters(self._channels(), num_filters, part_channels)
 
     @property
@@ -284,9 +288,9 @@ class TorchvisionBackbone(nn.Module):
         return [shape[1] for shape in shapes]
 
 
-def _layers(name: str, network: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
+def _layers(name: str, nodes: Sequence[str], layers: Sequence[str] | None) -> tuple[str, ...]:
     family = next((usual for start, usual in USUAL.items() if name.startswith(start)), ())
-    layers, nodes = tuple(layers or family), get_graph_node_names(network)[1]
+    layers = tuple(layers or family)
     if len(layers) != 3:
         raise UserError(f"name three layers of {name}, finest first, got {layers}; it has {nodes}")
     for node in layers:

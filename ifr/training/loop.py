@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
@@ -27,6 +26,9 @@ from ifr.profiles import PRETRAIN, Optimisation, Profile, Variant
 from ifr.training.batches import Batcher, batch_indices
 from ifr.training.session import Checkpoint, Session, TrainingLog, Watch, make_fabric
 from ifr.training.step import TrainingStep
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 BATCH_NORM_FACES = 512  # faces the batch-norm statistics are set on after training
 
@@ -116,7 +118,7 @@ def _prepare(
     model: InterpretableFaceNet,
     variant: Variant,
     settings: Optimisation,
-    fabric: Fabric,
+    fabric: "Fabric",
     steps: int,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the step as Fabric runs it, and the parts a checkpoint keeps."""
@@ -151,7 +153,7 @@ def _train_steps(step: nn.Module, batch: Batcher, settings: Optimisation, watch:
 
 
 def _settle_batch_norm(
-    model: InterpretableFaceNet, batch: Batcher, fabric: Fabric, size: int
+    model: InterpretableFaceNet, batch: Batcher, fabric: "Fabric", size: int
 ) -> None:
     """Set the batch-norm statistics to the mean over training batches at the final weights.
 

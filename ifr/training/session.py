@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 
 from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.common.files import written_whole
 from ifr.common.hardware import computes_in_bfloat16, keep_freed_memory
 from ifr.common.progress import progress_bar
+
+if TYPE_CHECKING:  # it takes a second to import, and what loads networks needs none
+    from lightning_fabric import Fabric
 
 LOG_EVERY = 10  # steps between two rows of the history; several processes agree to stop as often
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,12 +35,14 @@ VERSION = 2  # of what a checkpoint holds
 
 def make_fabric(
     precision: str = "auto", *, accelerator: str = "auto", devices: int | None = None
-) -> Fabric:
+) -> "Fabric":
     """Return Lightning Fabric for so many devices, each with a process that Fabric starts.
 
     As many as torchrun started, else one, if None; the accelerator is "auto", "cpu" or "cuda", the
     precision "auto", "fp64", "fp32" or "bf16".
     """
+    from lightning_fabric import Fabric
+
     known: dict[str, Literal["64-true", "32-true", "bf16-mixed"]] = {}  # as Fabric names them
     known |= {"fp64": "64-true", "fp32": "32-true", "bf16": "bf16-mixed"}
     if precision not in (*known, "auto"):
@@ -67,7 +71,7 @@ def _leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def hardware_of(fabric: Fabric) -> dict[str, Any]:
+def hardware_of(fabric: "Fabric") -> dict[str, Any]:
     """Return what of the machine decides the weights: processes, their device, the precision."""
     precision = fabric.strategy.precision.precision
     return dict(processes=fabric.world_size, device=fabric.device.type, precision=precision)
@@ -128,7 +132,7 @@ class Checkpoint:
 class Session:
     """Where and how long a run trains, and who watches."""
 
-    fabric: Fabric | None = None  # launched already; one device if None
+    fabric: "Fabric | None" = None  # launched already; one device if None
     progress: bool = True  # show loss terms, images/s and the time left
     deadline: float | None = None  # on the first process's monotonic clock, when to stop cleanly
     stop_file: Path | None = None  # stop cleanly once it exists: how a process asks those it began
@@ -181,7 +185,7 @@ class Watch:
     interrupted: Callable[[], bool]
 
     def __init__(
-        self, name: str, steps: int, checkpoint: Checkpoint, fabric: Fabric, session: Session
+        self, name: str, steps: int, checkpoint: Checkpoint, fabric: "Fabric", session: Session
     ) -> None:
         self.name, self.steps, self.checkpoint = name, steps, checkpoint
         self.fabric, self.session = fabric, session

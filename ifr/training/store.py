@@ -9,14 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
@@ -30,6 +29,9 @@ from ifr.models import InterpretableFaceNet, build_model, load_weights
 from ifr.profiles import PRETRAIN, Profile, Variant, get_variant
 from ifr.training.loop import network_settings, train
 from ifr.training.session import Session, TrainingLog, hardware_of, interrupts, make_fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "training.json", "checkpoint.pt"
 # The code that decides a network's weights, as files and folders of the package. What only loads,
@@ -158,7 +160,7 @@ class Recipe:
         return Trained(model, pd.DataFrame(log.history), *facts)
 
     @contextmanager
-    def _alone(self, fabric: Fabric, session: Session) -> Iterator[None]:
+    def _alone(self, fabric: "Fabric", session: Session) -> Iterator[None]:
         """Be the only run that trains this network: its first process waits, the rest for it."""
         with ExitStack() as stack:
             if fabric.is_global_zero:
@@ -188,7 +190,7 @@ def train_or_load(
     *,
     seed: int = 0,
     progress: bool = True,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     deadline: float | None = None,
 ) -> Trained:
     """Return the trained network of a variant: from disk when it was trained before, else train it.

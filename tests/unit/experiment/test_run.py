@@ -32,6 +32,8 @@ def test_features_are_cached_by_network_data_and_occlusion(run):
     boxed = run.features("base", faces, occlusion=(30, 55, 32, 12))
     random = run.features("base", faces, occlusion="synthetic")
     assert (boxed != clean).any() and (random != boxed).any()
+    some = run.features("base", faces, occlusion="synthetic", rows=np.array([1, 4]))
+    assert (some[[1, 4]] == random[[1, 4]]).all() and np.isnan(some[[0, 2, 3, 5]]).all()
     kept = list(run.trained("base").folder.glob("features/*.npy"))
     assert len(kept) >= 4 and not list(run.folder.rglob("*.partial"))
 
