@@ -77,6 +77,8 @@ def test_reference_weights_leave_the_trained_results_alone(home):
     executed = nbformat.read(folder / "07_small.ipynb", as_version=4)
     assert "results/smoke-reference-weights/" in str(executed.cells[-1].outputs)
     assert not (home / "results" / "smoke").exists()
+    rendered = {path.name.split("-")[0] for path in paths.data().iterdir()}
+    assert "templates" in rendered and "train" not in rendered  # nothing is trained
     with pytest.raises(UserError, match="no parameter weights"):
         batch.redraw("smoke", ["08"], weights="reference")
 
