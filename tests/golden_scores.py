@@ -156,14 +156,17 @@ def procedural_protocol() -> Values:
     worn = np.where(rng.random(168) < 0.4, "scarf", "none")
     empty = np.zeros((168, 1, 1, 3), np.uint8)
     splits = template_splits(FaceSet("golden", empty, identity, None, {"occluder": worn}), seed=4)
+    searches = [split.searches[0] for split in splits]
     flat = [
         array
-        for s in splits
-        for array in (s.gallery.rows, s.probes.rows, s.probes.subjects, s.gallery_ids)
+        for probes, gallery in searches
+        for array in (gallery.rows, probes.rows, probes.subjects, gallery.subjects)
     ]
     found: Values = {"templates": digest(np.concatenate(flat).astype(np.int64))}
-    found["pairs"] = digest(np.concatenate([s.pairs for s in splits]).astype(np.int64))
-    found["occluded"] = digest(np.concatenate([s.probe_occluded for s in splits]))
+    pairs = [s.pairs - [0, len(probes)] for s, (probes, _) in zip(splits, searches, strict=True)]
+    found["pairs"] = digest(np.concatenate(pairs).astype(np.int64))
+    worn = [probes.occluded[probes.starts[:-1]] for probes, _ in searches]
+    found["occluded"] = digest(np.concatenate(worn))
     features = rng.normal(size=(12, 8))[identity] + rng.normal(0, 1.2, (168, 8))
     for natural in (False, True):
         for score in ("mean_cosine", "directional_min"):

@@ -1,14 +1,12 @@
 """Template protocols on procedural sets: who is enrolled, who is searched, who is compared."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
-from ifr.datasets.index import Templates
+from ifr.datasets.index import Templates, TemplateTest
 
 SPLITS = 10  # as IJB-A
 SHARE = 2 / 3  # of the held-out identities in each split; IJB-A tests 167 of 500 subjects a split
@@ -16,44 +14,17 @@ GALLERY_IMAGES = 2  # clean ones of a gallery template: the base is then as good
 PROBE_IMAGES = (1, 3)  # images of a probe template, both ends included
 
 
-@dataclass(frozen=True, eq=False)
-class TemplateSplit:
-    """One random split."""
-
-    gallery: Templates  # enrolled templates of clean images, one a person
-    probes: Templates  # searched, either all clean or all occluded; each has a mate enrolled
-
-    @property
-    def pairs(self) -> np.ndarray:
-        """(M, 2) probe and gallery template of each comparison: all there are."""
-        return np.indices((len(self.probes), len(self.gallery))).reshape(2, -1).T
-
-    @property
-    def same(self) -> np.ndarray:
-        """(M,) whether a pair is of one person."""
-        return (self.probes.subjects[:, None] == self.gallery.subjects).ravel()
-
-    @property
-    def gallery_ids(self) -> np.ndarray:
-        """(G,) person of each gallery template."""
-        return self.gallery.subjects
-
-    @property
-    def probe_occluded(self) -> np.ndarray:
-        """(P,) whether the images of a probe template carry a natural occluder."""
-        return self.probes.occluded[self.probes.starts[:-1]]
-
-
 def template_splits(
     faces: FaceSet, *, splits: int = SPLITS, share: float = SHARE, seed: int = 0
-) -> list[TemplateSplit]:
+) -> list[TemplateTest]:
     """Draw splits as IJB-A has: two clean images enrol a person, the others make probes."""
     if "occluder" not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
-    return [_draw_split(faces, share, stream(seed, "protocol/templates", k)) for k in range(splits)]
+    return [_draw_split(faces, share, seed, number) for number in range(1, splits + 1)]
 
 
-def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> TemplateSplit:
+def _draw_split(faces: FaceSet, share: float, seed: int, number: int) -> TemplateTest:
+    rng = stream(seed, "protocol/templates", number - 1)
     occluded, people = faces.attributes["occluder"] != "none", np.unique(faces.identity)
     chosen = np.sort(rng.permutation(people)[: max(2, round(share * len(people)))])
     rows_of = pd.Series(faces.identity).groupby(faces.identity).indices
@@ -67,13 +38,17 @@ def _draw_split(faces: FaceSet, share: float, rng: np.random.Generator) -> Templ
         enrolled = min(GALLERY_IMAGES, len(clean) - 1)
         gallery.append(np.sort(clean[:enrolled]))
         for images in (clean[enrolled:], rng.permutation(own[occluded[own]])):
-            while len(images):  # dealt into templates of one to three
+            while len(images):  # templates of one to three, all clean or all occluded
                 size = int(rng.integers(*PROBE_IMAGES, endpoint=True))
                 probes.append(np.sort(images[:size]))
                 images = images[size:]
         owners += [person] * (len(probes) - len(owners))
-    searched = _as_templates(probes, np.array(owners), occluded)
-    return TemplateSplit(_as_templates(gallery, chosen, occluded), searched)
+    searched, pairs = np.array(owners), np.indices((len(probes), len(gallery)), np.int32)
+    pairs[1] += len(probes)  # every probe with every gallery template, which come after them
+    search = _as_templates(probes, searched, occluded), _as_templates(gallery, chosen, occluded)
+    verify = _as_templates([*probes, *gallery], np.append(searched, chosen), occluded)
+    same = (searched[:, None] == chosen).ravel()
+    return TemplateTest(verify, pairs.reshape(2, -1).T, same, (search,), number)
 
 
 def _as_templates(rows: list[np.ndarray], subjects: np.ndarray, occluded: np.ndarray) -> Templates:

@@ -6,7 +6,7 @@ import pandas as pd
 from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
-from ifr.datasets.index import PairList, Templates, TemplateTest, on_rows
+from ifr.datasets.index import PairList, TemplateTest, on_rows
 from ifr.datasets.template_splits import template_splits
 from ifr.evaluation.protocols.pairs import draw_pairs
 
@@ -51,17 +51,7 @@ def draw_protocol(faces: FaceSet, *, seed: int = 0) -> tuple[PairList, tuple[Tem
         kept = np.r_[:count, len(same) - count : len(same)]
         drawn.append((own[pairs[kept]], same[kept], np.full(2 * count, fold)))
     pairs_drawn = PairList(*map(np.concatenate, zip(*drawn, strict=True)))
-    rows, tests = np.flatnonzero(np.isin(faces.identity, several)), []
+    rows = np.flatnonzero(np.isin(faces.identity, several))
     plain = dict(occluder=np.full(len(rows), "none"))  # none is marked
     some = FaceSet(faces.name, rows, faces.identity[rows], None, plain)  # no image is looked at
-    for number, split in enumerate(template_splits(some, seed=seed), start=1):
-        probes, gallery = search = on_rows((split.probes, split.gallery), rows)
-        parts = {  # of the templates verified: those of the probes, then the gallery's
-            name: np.concatenate([getattr(one, name) for one in search])
-            for name in ("subjects", "rows", "media", "occluded")
-        }
-        starts = np.concatenate([probes.starts, probes.starts[-1] + gallery.starts[1:]])
-        verify = Templates(np.arange(len(starts) - 1), starts=starts, **parts)
-        compared = (split.pairs + [0, len(probes)]).astype(np.int32)
-        tests.append(TemplateTest(verify, compared, split.same, (search,), number))
-    return pairs_drawn, tuple(tests)
+    return pairs_drawn, on_rows(tuple(template_splits(some, seed=seed)), rows)

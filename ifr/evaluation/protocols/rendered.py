@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from ifr.common.errors import UserError
-from ifr.datasets.template_splits import TemplateSplit
+from ifr.datasets.index import TemplateTest
 from ifr.evaluation.metrics import FARS, MEASURES, RANKS, mate_ranks, rank_accuracy, tars_at_fars
 from ifr.evaluation.resampling import bootstrap_counts
 from ifr.evaluation.templates import identification_scores
 
 CONDITIONS = ("clean", "synthetic", "natural")
-Splits = Sequence[TemplateSplit]
+Splits = Sequence[TemplateTest]
 # A false accept rate of 0.01 is decided among the impostors with the highest scores.
 HIGHEST, LEAST_HIGHEST = 0.03, 1000
 CHUNK = 200  # resamples at once
@@ -34,7 +34,7 @@ def bootstrap_templates(
     features: np.ndarray, splits: Splits, *, resamples: int = 1000, seed: int = 0, **options: Any
 ) -> pd.DataFrame:
     """Return ``MEASURES``, mean over splits, for people resampled by the seed, (resamples, 4)."""
-    people = 1 + max(int(split.gallery.subjects.max()) for split in splits)
+    people = 1 + max(int(split.verify.subjects.max()) for split in splits)
     counts = bootstrap_counts(people, resamples, seed)
     total = np.zeros((resamples, len(MEASURES)))
     for split in splits:
@@ -86,7 +86,7 @@ def _highest_first(scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, 
 
 
 def split_scores(
-    features: np.ndarray, split: TemplateSplit, **options: Any
+    features: np.ndarray, split: TemplateTest, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and truth of all pairs, (P,) each, of the clean or the ``natural`` probes."""
     similarity, probes, gallery = _search(features, split, **options)
@@ -94,11 +94,12 @@ def split_scores(
 
 
 def _search(
-    features: np.ndarray, split: TemplateSplit, natural: bool = False, score: str = "mean_cosine"
+    features: np.ndarray, split: TemplateTest, natural: bool = False, score: str = "mean_cosine"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what ``mate_ranks`` takes."""
-    probes = split.probes.subset(split.probes.occluded == natural)[0]
+    [(probes, gallery)] = split.searches
+    probes = probes.subset(probes.occluded == natural)[0]
     if len(probes) == 0:
         raise UserError(f"the split has no {'naturally occluded' if natural else 'clean'} probes")
-    similarity = identification_scores(features, probes, split.gallery, score=score)
-    return similarity, probes.subjects, split.gallery.subjects
+    similarity = identification_scores(features, probes, gallery, score=score)
+    return similarity, probes.subjects, gallery.subjects

@@ -170,8 +170,9 @@ def rows_of(templates):
 
 
 def test_a_subset_of_templates_keeps_what_belongs_together():
-    split = template_splits(made_up(people=9, shots=18), splits=1)[0]
-    whole, keep = split.probes, np.random.default_rng(0).random(len(split.probes.rows)) < 0.4
+    [split] = template_splits(made_up(people=9, shots=18), splits=1)
+    [(whole, _)] = split.searches
+    keep = np.random.default_rng(0).random(len(whole.rows)) < 0.4
     left, index = whole.subset(keep)
     kept = np.split(keep, whole.starts[1:-1])
     assert (index >= 0).tolist() == [bool(mask.any()) for mask in kept] and (index < 0).any()
@@ -188,50 +189,59 @@ def test_a_subset_of_templates_keeps_what_belongs_together():
 def test_splits_keep_their_promises():
     faces = made_up(people=9, shots=18)
     occluded = faces.attributes["occluder"] != "none"
-    for split in template_splits(faces, splits=4, seed=5):
-        assert len(split.gallery) == len(split.gallery_ids) == 6  # two thirds of nine
-        for images, person in zip(rows_of(split.gallery), split.gallery_ids, strict=True):
+    splits = template_splits(faces, splits=4, seed=5)
+    assert [split.split for split in splits] == [1, 2, 3, 4]
+    for split in splits:
+        [(probes, gallery)] = split.searches
+        assert len(gallery) == len(np.unique(gallery.subjects)) == 6  # two thirds of nine
+        for images, person in zip(rows_of(gallery), gallery.subjects, strict=True):
             assert len(images) == GALLERY_IMAGES
             assert (faces.identity[images] == person).all()
             assert not occluded[images].any()
-        for images, person, flag in zip(
-            rows_of(split.probes), split.probes.subjects, split.probe_occluded, strict=True
-        ):
+        for images, person in zip(rows_of(probes), probes.subjects, strict=True):
             assert PROBE_IMAGES[0] <= len(images) <= PROBE_IMAGES[1]
             assert (faces.identity[images] == person).all()
-            assert (occluded[images] == flag).all()
+            assert occluded[images].all() or not occluded[images].any()
+        for part in (probes, gallery):
+            np.testing.assert_array_equal(part.occluded, occluded[part.rows])
         # Every image of a chosen person is in exactly one template.
-        used = np.concatenate([split.gallery.rows, split.probes.rows])
-        chosen = np.flatnonzero(np.isin(faces.identity, split.gallery_ids))
+        used = np.concatenate([gallery.rows, probes.rows])
+        chosen = np.flatnonzero(np.isin(faces.identity, gallery.subjects))
         np.testing.assert_array_equal(np.sort(used), chosen)
 
 
 def test_pairs_are_all_of_a_probe_and_an_enrolled_template_and_none_twice():
-    split = template_splits(made_up(people=12, shots=18), splits=1)[0]
-    assert len(np.unique(split.pairs, axis=0)) == len(split.pairs)
-    mates = np.bincount(split.pairs[split.same, 0], minlength=len(split.probes))
+    [split] = template_splits(made_up(people=12, shots=18), splits=1)
+    [(probes, gallery)] = split.searches
+    pairs = split.pairs - [0, len(probes)]
+    assert len(np.unique(pairs, axis=0)) == len(pairs) == len(probes) * len(gallery)
+    assert (pairs >= 0).all() and (pairs < [len(probes), len(gallery)]).all()
+    mates = np.bincount(pairs[split.same, 0], minlength=len(probes))
     assert (mates == 1).all()
-    assert len(split.pairs) == len(split.probes) * len(split.gallery)
-    assert split.pairs[:, 1].max() < len(split.gallery)
-    for (probe, gallery), same in zip(split.pairs, split.same, strict=True):
-        assert same == (split.probes.subjects[probe] == split.gallery_ids[gallery])
+    for (one, two), same in zip(pairs, split.same, strict=True):
+        assert same == (probes.subjects[one] == gallery.subjects[two])
+    # Those compared are the probes, then the gallery.
+    both, subjects = rows_of(probes) + rows_of(gallery), [*probes.subjects, *gallery.subjects]
+    assert split.verify.subjects.tolist() == subjects
+    for images, expected in zip(rows_of(split.verify), both, strict=True):
+        np.testing.assert_array_equal(images, expected)
 
 
 def test_splits_are_drawn_anew_from_the_seed():
     faces = made_up(people=9)
     first, again, other = (template_splits(faces, splits=2, seed=seed) for seed in (1, 1, 2))
     for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.gallery_ids, two.gallery_ids)
+        np.testing.assert_array_equal(one.verify.subjects, two.verify.subjects)
         np.testing.assert_array_equal(one.pairs, two.pairs)
-        np.testing.assert_array_equal(one.probes.rows, two.probes.rows)
+        np.testing.assert_array_equal(one.verify.rows, two.verify.rows)
     assert any(
-        (one.gallery_ids.tolist(), one.probes.rows.tolist())
-        != (two.gallery_ids.tolist(), two.probes.rows.tolist())
+        one.verify.rows.tolist() != two.verify.rows.tolist()
         for one, two in zip(first, other, strict=True)
     )
     # More splits do not move those before them.
     longer = template_splits(faces, splits=3, seed=1)
     np.testing.assert_array_equal(longer[1].pairs, first[1].pairs)
+    np.testing.assert_array_equal(longer[1].verify.rows, first[1].verify.rows)
 
 
 def test_splits_need_occluders_and_clean_images():
@@ -252,9 +262,11 @@ def test_two_clean_images_of_a_person_are_enough_and_one_is_not():
             with pytest.raises(UserError, match="has 1 clean images; a gallery"):
                 template_splits(few, splits=1, share=1)
             continue
-        split = template_splits(few, splits=1, share=1)[0]
-        assert np.diff(split.gallery.starts).tolist() == [1, 1, 1]
-        assert np.unique(split.probes.subjects[~split.probe_occluded]).tolist() == [0, 1, 2]
+        [split] = template_splits(few, splits=1, share=1)
+        [(probes, gallery)] = split.searches
+        assert np.diff(gallery.starts).tolist() == [1, 1, 1]
+        bare, _ = probes.subset(~probes.occluded)
+        assert np.unique(bare.subjects).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
