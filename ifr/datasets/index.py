@@ -63,7 +63,7 @@ class Templates:
 
 @dataclass(frozen=True, eq=False)
 class TemplateTest:
-    """Templates compared, and probes searched in galleries: IJB-C's test, or a split as IJB-A's."""
+    """Templates compared, and probes searched in galleries: IJB-C's test, or one like IJB-A's."""
 
     verify: Templates
     pairs: np.ndarray  # (P, 2) int32 indices of ``verify``

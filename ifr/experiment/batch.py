@@ -85,8 +85,9 @@ def redraw(
     parameters = {} if weights == "trained" else dict(weights=weights)
     if parameters and not numbers:  # those that can do without training
         notebooks = [path for path in notebooks if "weights" in parameter_names(path)]
-        for name in (one for one in run.fingerprints if one != "train"):
-            run.data(name)  # rendered here, by all cores
+        for name in run.fingerprints:
+            if name != "train":
+                run.data(name)  # rendered here, by all cores
     with _followed(run):
         _execute(notebooks, run, parameters=parameters, force=True)
     return run.folder

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ from ifr.models.inputs import center_crop, center_crop_points
 from ifr.occlusion import occlude
 from ifr.profiles import Profile, Variant, get_profile, get_variant
 from ifr.training import Recipe, Trained, load_half, make_fabric, stand_in, train_variants
-from ifr.training.store import as_variant, train_or_load
+from ifr.training.session import Session, hardware_of
+from ifr.training.store import as_variant
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -129,8 +130,10 @@ class Run(Results):
             elif kept := stand_in(variant, self.profile, self.data("train"), self.seed):
                 self._keep(variant, kept)
             else:
-                what, how = (variant, self.profile, self.data("train")), self._how
-                self._keep(variant, train_or_load(*what, fabric=self.fabric, **how))
+                hardware = None if self.fabric is None else hardware_of(self.fabric)
+                recipe = Recipe(variant, self.profile, self.data("train"), self.seed, hardware)
+                session = Session(self.fabric, self.progress, self.deadline)
+                self._keep(variant, recipe.follow(session))
         return self.networks[variant]
 
     def train_together(self, variants: Sequence[str | Variant]) -> None:
@@ -144,15 +147,12 @@ class Run(Results):
                 if network is not None:
                     self._keep(variant, network)
             waiting = [variant for variant in waiting if kept[variant] is None]
-            trained = train_variants(waiting, *what, **self._how)
+            session = Session(progress=self.progress, deadline=self.deadline)
+            trained = train_variants(waiting, *what, seed=self.seed, session=session)
             for variant in waiting:
                 self._keep(variant, trained[variant.name])
         for variant in chosen:
             self.trained(variant)
-
-    @property
-    def _how(self) -> dict[str, Any]:
-        return dict(seed=self.seed, progress=self.progress, deadline=self.deadline)
 
     def _keep(self, variant: Variant, network: Trained) -> None:
         """Keep a network, say where it comes from, and note it in the journal."""

@@ -25,7 +25,7 @@ from ifr.common.files import written_whole
 from ifr.common.hardware import computes_in_bfloat16, keep_freed_memory
 from ifr.common.progress import progress_bar
 
-if TYPE_CHECKING:  # it takes a second to import, and what loads networks needs none
+if TYPE_CHECKING:  # it takes a second to import, and kept networks and most commands need none
     from lightning_fabric import Fabric
 
 LOG_EVERY = 10  # steps between two rows of the history; several processes agree to stop as often
@@ -60,14 +60,16 @@ def make_fabric(
     if accelerator != "cpu" and cards and devices > cards:
         raise UserError(f"{devices} devices are asked for, this machine has {cards} GPUs")
     options: Any = dict(accelerator=accelerator, devices=devices, num_nodes=nodes)
-    options["strategy"] = "ddp" if devices * nodes > 1 else "auto"
-    atexit.register(_leave_group)
+    options["strategy"] = "auto"
+    if devices * nodes > 1:
+        options["strategy"] = "ddp"
+        atexit.register(_leave_group)
     return Fabric(precision=known[precision], **options)
 
 
 def _leave_group() -> None:
     """End the process group before Python ends: Gloo's threads abort a process that outlives it."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 

@@ -183,34 +183,13 @@ class Recipe:
         write_text(self.folder / RECORD, json.dumps(record))
 
 
-def train_or_load(
-    variant: str | Variant,
-    profile: Profile,
-    data: FaceSet,
-    *,
-    seed: int = 0,
-    progress: bool = True,
-    fabric: "Fabric | None" = None,
-    deadline: float | None = None,
-) -> Trained:
-    """Return the trained network of a variant: from disk when it was trained before, else train it.
-
-    So is first the base it starts from. Several devices need a launched ``fabric``; at the
-    ``deadline``, on the monotonic clock, training raises OutOfTime, to go on another time.
-    """
-    hardware = None if fabric is None else hardware_of(fabric)
-    recipe = Recipe(as_variant(variant), profile, data, seed, hardware)
-    return recipe.follow(Session(fabric, progress, deadline))
-
-
 def train_variants(
     variants: Sequence[str | Variant],
     profile: Profile,
     data: FaceSet,
     *,
     seed: int = 0,
-    progress: bool = True,
-    deadline: float | None = None,
+    session: Session | None = None,
 ) -> dict[str, Trained]:
     """Train or load several variants, on a CPU as many side by side as cores allow.
 
@@ -218,9 +197,9 @@ def train_variants(
     alone, so its weights do not depend on the number of cores. A variant that fails does not end
     the others: the error with the reasons comes last; Stopped, once all saved a checkpoint.
     """
+    session = session or Session()
     recipes = [Recipe(as_variant(variant), profile, data, seed) for variant in variants]
     waiting = [recipe for recipe in recipes if not recipe.done]
-    session = Session(progress=progress, deadline=deadline)
     if any(recipe.variant != PRETRAIN for recipe in waiting):
         Recipe(PRETRAIN, profile, data, seed).follow(session)
     workers = min(len(waiting), usable_cores() // profile.optimisation.threads)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from ifr.common.errors import OutOfTime, UserError
-from ifr.profiles import VARIANTS, get_profile, resized
-from ifr.training.store import train_or_load, train_variants
+from ifr.profiles import PRETRAIN, VARIANTS, get_profile, resized
+from ifr.training import Recipe, Session, train_variants
 
+QUIET = Session(progress=False)
 PROFILE = resized(
     get_profile("smoke"), pretrain_steps=4, steps=6, batch=8, precision="fp32", learning_rate=2e-3
 )
@@ -35,13 +36,13 @@ def same(a, b):
 
 
 def test_two_side_by_side_are_the_two_trained_alone(faces, two_cores, tmp_path, monkeypatch):
-    beside = train_variants(["base", "full"], PROFILE, faces, progress=False)
+    beside = train_variants(["base", "full"], PROFILE, faces, session=QUIET)
     assert list(beside) == ["base", "full"] and not any(one.loaded for one in beside.values())
-    again = train_variants(["full", "base"], PROFILE, faces, progress=False)
+    again = train_variants(["full", "base"], PROFILE, faces, session=QUIET)
     assert list(again) == ["full", "base"] and all(one.loaded for one in again.values())
     monkeypatch.setenv("IFR_HOME", str(tmp_path))
     for name, one in beside.items():
-        alone = train_or_load(name, PROFILE, faces, progress=False)
+        alone = Recipe(VARIANTS[name], PROFILE, faces).follow(QUIET)
         assert not alone.loaded and alone.key == one.key
         assert same(alone.model, one.model)
         assert alone.history.equals(one.history)
@@ -55,20 +56,19 @@ def test_a_variant_that_fails_leaves_the_others_trained(faces, monkeypatch, core
     bad = replace(VARIANTS["sad"], name="bad", weights=weights)
     kept = "1 of 3 variants failed, the others are kept: bad: loss part .* of 'bad' is not finite"
     with pytest.raises(UserError, match=kept):
-        train_variants(["augmented", bad, "sad"], profile, faces, progress=False)
+        train_variants(["augmented", bad, "sad"], profile, faces, session=QUIET)
     for name in ("augmented", "sad"):
-        assert train_or_load(name, profile, faces, progress=False).loaded
+        assert Recipe(VARIANTS[name], profile, faces).follow(QUIET).loaded
 
 
 def test_a_deadline_stops_all_and_the_same_call_goes_on(faces, two_cores):
     profile = resized(PROFILE, steps=3, learning_rate=3e-3)
-    train_or_load("pretrain", profile, faces, progress=False)
+    Recipe(PRETRAIN, profile, faces).follow(QUIET)
     for _ in range(2):
         with pytest.raises(OutOfTime, match="time is up in training 'fad'"):
-            train_variants(
-                ["fad", "base"], profile, faces, progress=False, deadline=time.monotonic()
-            )
-    done = train_variants(["fad", "base"], profile, faces, progress=False)
+            late = replace(QUIET, deadline=time.monotonic())
+            train_variants(["fad", "base"], profile, faces, session=late)
+    done = train_variants(["fad", "base"], profile, faces, session=QUIET)
     assert [len(one.history) for one in done.values()] == [1, 1]
 
 

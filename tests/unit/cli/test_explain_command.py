@@ -15,15 +15,16 @@ from ifr.datasets.align import warp_face
 from ifr.datasets.rendered import plan_sets, set_folder
 from ifr.evaluation.features import NetworkEmbedding
 from ifr.experiment import explained
-from ifr.profiles import get_profile
-from ifr.training.store import train_or_load
+from ifr.profiles import get_profile, get_variant
+from ifr.training import Recipe, Session
 
 
 @pytest.fixture(scope="session")
 def network(smoke_sets) -> str:
     """The folder of a trained network of the smoke profile."""
     profile = get_profile("smoke")
-    return str(train_or_load("base", profile, smoke_sets["train"], progress=False).folder)
+    recipe = Recipe(get_variant("base"), profile, smoke_sets["train"])
+    return str(recipe.follow(Session(progress=False)).folder)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.common.files import alone
 from ifr.profiles import PRETRAIN, VARIANTS, LossWeights, get_profile, resized
 from ifr.training import Batcher, Session, batch_indices, train
-from ifr.training.store import train_or_load
 
 STEPS = 6
 QUIET = Session(progress=False)
@@ -80,9 +79,8 @@ def test_variants_start_from_the_pretrained_extractor_with_new_layers_after_it(f
     assert torch.equal(model.classifier.weight, fresh["classifier.weight"])
 
 
-def test_train_or_load_trains_once_and_keys_on_what_matters(faces, smoke_home):
-    first = train_or_load("sad", TINY, faces, progress=False)
-    second = train_or_load("sad", TINY, faces, progress=False)
+def test_a_recipe_trains_once_and_keys_on_what_matters(faces, smoke_home):
+    first, second = (training.Recipe(VARIANTS["sad"], TINY, faces).follow(QUIET) for _ in range(2))
     assert not first.loaded and second.loaded and first.key == second.key
     assert same(first.model.state_dict(), second.model.state_dict())
     assert not list(paths.models().rglob("*.partial"))
@@ -131,7 +129,7 @@ def test_what_was_begun_on_other_hardware_is_refused_and_what_was_finished_is_ta
 def test_a_set_that_cannot_be_told_from_others_is_not_trained_on(faces):
     for unnamed in (replace(faces, fingerprint=""), replace(faces, fingerprint="")[:9]):
         with pytest.raises(UserError, match="has no fingerprint"):
-            train_or_load("base", TINY, unnamed, progress=False)
+            training.Recipe(VARIANTS["base"], TINY, unnamed)
 
 
 def test_batch_norm_is_settled_on_the_final_weights(faces):
