@@ -111,6 +111,7 @@ def keep_evidence(profile: str) -> None:
     done = {int(table["seed"].iloc[0]) for table in tables}
     table = pd.concat([*tables, kept[~kept["seed"].isin(done)]])
     write_csv(table.sort_values(["claim", "quantity", "seed"], kind="stable"), file)
+    write_index(paths.reference(profile), get_profile(profile))  # the page tells the seeds
     print(f"{file}: seeds {', '.join(map(str, sorted(table['seed'].unique())))}")
 
 

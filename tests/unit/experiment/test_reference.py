@@ -11,6 +11,7 @@ import pytest
 from ifr.common import paths
 from ifr.datasets import FaceSet
 from ifr.experiment.claims import BY_SEED
+from ifr.experiment.notebook_page import markdown
 from ifr.experiment.results import EVIDENCE_COLUMNS
 from ifr.experiment.run import start
 from ifr.experiment.verify import compare_evidence, conclusion
@@ -45,6 +46,12 @@ def test_the_manifest_is_of_a_clean_tree_and_of_todays_faces(folder):
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert "dirty" not in manifest["code"] and manifest["outdated"] == []
     assert manifest["parameters"] == json.loads(json.dumps(PROFILES[folder.name].as_dict()))
+
+
+@each_run
+def test_the_page_shows_the_findings_as_they_stand(folder):
+    findings = markdown((folder / "findings.md").read_text(encoding="utf-8"))
+    assert findings and findings in (folder / "index.html").read_text(encoding="utf-8")
 
 
 @each_run
