@@ -226,8 +226,11 @@ _ALL = (
         "full_size",
         "one GPU: the paper's own network on procedural faces",
         FacesPlan((1000, 48), 6, (100, 20), (400, 24), 126),
-        Optimisation(pretrain_steps=20_000, steps=15_000, batch=64),
-        variants=(*MAIN, "full_gaud"),
+        Optimisation(pretrain_steps=6000, steps=2500, batch=128, feature_scale=4.0),
+        notebooks=("03", *(f"{number:02}" for number in range(5, 14))),
+        variants=(*FEWEST, "lmf"),
+        seeds=(0, 1, 2),
+        bootstrap=500,
     ),
     Profile(
         "full_size_brief",

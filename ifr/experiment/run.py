@@ -5,7 +5,8 @@ import inspect
 import os
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -186,6 +187,15 @@ class Run(Results):
         """Return the network of a variant in evaluation mode."""
         return self.trained(variant).model
 
+    @contextmanager
+    def on_device(self, variant: str | Variant) -> Iterator[InterpretableFaceNet]:
+        """Lend the network of a variant to the GPU, if there is one."""
+        model = self.model(variant)
+        try:
+            yield model.to("cuda" if torch.cuda.is_available() else "cpu")
+        finally:
+            model.cpu()
+
     def images(self, faces: FaceSet) -> torch.Tensor:
         """Return the centre crop of faces as network input, (N, 3, S, S) in [-1, 1]."""
         return center_crop(faces.images, self.size)
@@ -234,12 +244,11 @@ class Run(Results):
         if known and path.exists():
             return np.load(path)
         boxes = random_rectangles(len(faces), seed) if occlusion == "synthetic" else occlusion
-        network = trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        embedding = NetworkEmbedding(trained.key, self.size, network, method)
-        found = set_features(embedding, faces, rows=rows, rectangles=boxes)
+        with self.on_device(variant) as network:
+            embedding = NetworkEmbedding(trained.key, self.size, network, method)
+            found = set_features(embedding, faces, rows=rows, rectangles=boxes)
         values = np.full((len(faces), found.shape[1]), np.nan, np.float32)
         values[rows] = found
-        trained.model.cpu()
         if known:
             write_array(path, values)
         return values
@@ -248,10 +257,10 @@ class Run(Results):
         self, variant: str | Variant, images: torch.Tensor, *, filtered: bool = True
     ) -> torch.Tensor:
         """Return response maps (N, K, h, w) of network input: after LMF, or ψ itself."""
-        model = self.model(variant)
-        compute = model.lmf_response if filtered else model.response
-        with torch.no_grad():
-            return torch.cat([compute(part) for part in images.split(128)]).float()
+        with torch.no_grad(), self.on_device(variant) as model:
+            compute = model.lmf_response if filtered else model.response
+            parts = (compute(part.to(model.filters.device)) for part in images.split(128))
+            return torch.cat([part.float().cpu() for part in parts])
 
 
 def start(
@@ -289,7 +298,8 @@ def clean_faces(run: Run, count: int | None = None, name: str = "templates") -> 
 
 def filter_peaks(run: Run, variant: str, faces: FaceSet) -> Peaks:
     """Return the peaks of a trained variant's filters on faces."""
-    return network_peaks(run.model(variant), faces, size=run.size)
+    with run.on_device(variant) as model:
+        return network_peaks(model, faces, size=run.size)
 
 
 def show_source(*functions: Callable | type) -> None:
