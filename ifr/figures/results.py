@@ -67,26 +67,31 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
     parts = pooled["quantity"].str.extract(r"^(?P<what>.*?)(?: \((?P<unit>[^()]*)\))?$")
     rows = pooled.assign(what=parts["what"], unit=parts["unit"].fillna("no unit"))
     rows = rows.sort_values(["claim", "role"], kind="stable")  # controls below their claim
-    panels = [own for _, own in rows.groupby("unit", sort=False)]
-    heights = [len(own) + 1.5 for own in panels]
+    before = np.where(rows["role"] == "control", "  control: ", "  ")
+    words = rows["claim"] + before + rows["what"].map(style.titled)
+    rows["words"] = [textwrap.fill(line, 64) for line in words]
+    rows["height"] = 1 + 0.5 * rows["words"].str.count("\n")
+    # Numbers without a unit of two claims have no scale in common.
+    scales = rows["claim"].where(rows["unit"] == "no unit", rows["unit"])
+    panels = [own for _, own in rows.groupby(scales, sort=False)]
+    heights = [own["height"].sum() + 1.5 for own in panels]
     figure, axes = style.panels(
         1, style.WIDTH, 0.26 * sum(heights) + 0.6, rows=len(panels), height_ratios=heights
     )
     seeds = by_seed.set_index(["claim", "quantity"])["value"].sort_index()
     for ax, own in zip(axes, panels, strict=True):
-        for at, (_, row) in enumerate(own.iterrows()):
+        ends = own["height"].cumsum()
+        places = ends - own["height"] / 2
+        for at, (_, row) in zip(places, own.iterrows(), strict=True):
             _evidence_row(ax, at, row, seeds.loc[[(row.claim, row.quantity)]].to_numpy())
-        claims = own["claim"].to_numpy()
-        for last in np.flatnonzero(claims[1:] != claims[:-1]):
-            ax.axhline(last + 0.5, color="0.85", linewidth=0.8)
-        control = (own["role"] == "control").to_numpy()
-        words = np.where(control, "  control: ", "  ") + own["what"].map(style.titled)
-        names = [textwrap.fill(name, 64) for name in own["claim"] + words]
-        ax.set_yticks(range(len(own)), names, fontsize=7)
+        for last in ends[own["claim"] != own["claim"].shift(-1)][:-1]:
+            ax.axhline(last, color="0.85", linewidth=0.8)
+        control = own["role"] == "control"
+        ax.set_yticks(places, own["words"], fontsize=7)
         for label, pale in zip(ax.get_yticklabels(), control, strict=True):
             label.set_color("0.45" if pale else "black")
         ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
-        ax.set(ylim=(len(own) - 0.4, -0.6), xlabel=own["unit"].iloc[0])
+        ax.set(ylim=(ends.iloc[-1] + 0.1, -0.1), xlabel=own["unit"].iloc[0])
         ax.margins(x=0.06)
     for verdict, shown in list(VERDICTS.items())[:3]:
         axes[0].plot([], [], shown.marker, color=shown.colour, mec=shown.line, label=verdict)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -229,9 +230,24 @@ def test_a_quantity_is_told_by_titles_and_in_the_digits_of_its_unit() -> None:
     assert style.measured(-3.0, np.nan, np.nan, "pixels") == "−3.0"
 
 
-def test_evidence_has_a_panel_and_a_scale_for_each_unit() -> None:
+def test_evidence_has_a_scale_for_each_unit_and_each_claim_without_one() -> None:
     figure = DRAWN["figure_evidence"]()
-    assert [ax.get_xlabel() for ax in figure.axes] == ["pixels", "no unit"]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["pixels", "no unit", "no unit"]
+
+
+def test_words_beside_the_evidence_do_not_touch() -> None:
+    many = [f"TAR at FAR .01, synthetic, of network {k}: {'full − augmented ' * 6}" for k in "abc"]
+    named: dict = dict(claim=["C01"] * 3, quantity=[f"{one} (points)" for one in many])
+    ends: dict = dict(value=[1.0] * 3, low=[0.0] * 3, high=[2.0] * 3)
+    judged: dict = dict(margin=[0] * 3, test=["above"] * 3, verdict=["supported"] * 3)
+    figure = figures.figure_evidence(
+        _rows(**named, role=["claim"] * 3, **ends, **judged),
+        pd.DataFrame(named | dict(value=ends["value"])),
+    )
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all("\n" in label.get_text() for label in figure.axes[0].get_yticklabels())
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
 
 
 def test_shares_have_one_scale_and_mark_the_occluder() -> None:
