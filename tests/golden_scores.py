@@ -9,11 +9,14 @@ from golden_inputs import Values, digest, faces_of, summary
 
 from ifr.datasets import FaceSet
 from ifr.datasets.index import PairList, Templates, TemplateTest
-from ifr.datasets.template_splits import template_splits
 from ifr.evaluation.metrics import equal_error_rate, rank_accuracy, roc, tar_at_far, tars_at_fars
 from ifr.evaluation.protocols.ijb import ijba_protocol, ijbc_protocol
 from ifr.evaluation.protocols.pairs import ar_protocol, bootstrap_eer, lfw_protocol
-from ifr.evaluation.protocols.rendered import bootstrap_templates, evaluate_templates
+from ifr.evaluation.protocols.rendered import (
+    bootstrap_templates,
+    evaluate_templates,
+    template_splits,
+)
 from ifr.evaluation.resampling import (
     bootstrap_mean,
     fold_interval,

@@ -5,14 +5,6 @@ class UserError(ValueError):
     """A user's mistake, told in one line: what was expected, what came, and what to do."""
 
 
-class NotebookFailed(UserError):
-    """A notebook stopped with an error; the message names the notebook and the saved copy."""
-
-
-class DiskFull(UserError):
-    """No more can be written; what was finished is kept."""
-
-
 class Stopped(Exception):
     """The user stopped a long job; the message, one plain line, says what is kept and what next."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ifr.common.errors import DiskFull, Stopped, UserError
+from ifr.common.errors import Stopped, UserError
 from ifr.common.paths import require_writable
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file that is allowed
@@ -39,10 +39,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def disk_full(path: Path, reason: str | None) -> DiskFull:
+def disk_full(path: Path, reason: str | None) -> UserError:
     """Return the error of a file that does not fit."""
     advice = "free some space and run it again; what was finished is kept"
-    return DiskFull(f"{path} cannot be written: {reason}; {advice}")
+    return UserError(f"{path} cannot be written: {reason}; {advice}")
 
 
 def _why_full(file: Path, error: Exception) -> str | None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
-from ifr.common.errors import DiskFull, Stopped, UserError
+from ifr.common.errors import Stopped, UserError
 from ifr.common.files import alone, write_text, written_whole
 from ifr.common.hardware import end_with_parent, usable_cores
 from ifr.common.progress import progress_bar
@@ -102,7 +102,7 @@ def _check_room(partial: Path, work: Work) -> None:
         full |= error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full:
         short = f"{work.title} needs {needed:,} bytes in {partial.parent}, which has {free:,} free"
-        raise DiskFull(f"{short}: make room or choose another folder; what is done is kept")
+        raise UserError(f"{short}: make room or choose another folder; what is done is kept")
 
 
 def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: bool) -> None:

@@ -25,7 +25,7 @@ from nbformat import NotebookNode, ValidationError
 from traitlets import default
 
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed, Stopped, UserError
+from ifr.common.errors import Stopped, UserError
 from ifr.common.files import FULL, code_hash, disk_full, file_hash, value_hash, written_whole
 from ifr.common.hardware import peak_memory, usable_cores
 from ifr.experiment import claims, results
@@ -223,7 +223,7 @@ def _run_cells(
         failed.unlink(missing_ok=True)
         raise disk_full(failed, error.strerror) from error
     advice = f"; open {failed} to see it" if failed.exists() else ""
-    raise NotebookFailed(f"{notebook.name} {why}{advice}")
+    raise UserError(f"{notebook.name} {why}{advice}")
 
 
 def _take_over_text(notebook: Path, target: Path) -> None:

@@ -11,9 +11,8 @@ import torch
 from ifr import evaluation
 from ifr.common.paths import ASSETS
 from ifr.datasets.index import TemplateTest
-from ifr.datasets.template_splits import template_splits
 from ifr.evaluation import CONDITIONS, MEASURES, bootstrap_templates, evaluate_templates, normalised
-from ifr.evaluation.protocols.rendered import split_scores
+from ifr.evaluation.protocols.rendered import split_scores, template_splits
 from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
 from ifr.profiles import get_variant

@@ -86,10 +86,9 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
             _evidence_row(ax, at, row, seeds.loc[[(row.claim, row.quantity)]].to_numpy())
         for last in ends[own["claim"] != own["claim"].shift(-1)][:-1]:
             ax.axhline(last, color="0.85", linewidth=0.8)
-        control = own["role"] == "control"
         ax.set_yticks(places, own["words"], fontsize=7)
-        for label, pale in zip(ax.get_yticklabels(), control, strict=True):
-            label.set_color("0.45" if pale else "black")
+        for label, role in zip(ax.get_yticklabels(), own["role"], strict=True):
+            label.set_color("0.45" if role == "control" else "black")
         ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
         ax.set(ylim=(ends.iloc[-1] + 0.1, -0.1), xlabel=own["unit"].iloc[0])
         ax.margins(x=0.06)

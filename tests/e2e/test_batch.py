@@ -9,7 +9,7 @@ import pytest
 
 from ifr import __version__
 from ifr.common import paths
-from ifr.common.errors import NotebookFailed, OutOfTime, UserError
+from ifr.common.errors import OutOfTime, UserError
 from ifr.common.files import alone
 from ifr.experiment import batch
 from ifr.experiment.notebook import is_current
@@ -97,7 +97,7 @@ def test_seeds_do_not_meet_and_a_notebook_that_fails_leaves_a_manifest_of_what_i
     write("02_a", "print('changed')")
     write("03_b", "raise RuntimeError('broken')")
     (zero / "index.html").unlink()
-    with pytest.raises(NotebookFailed):
+    with pytest.raises(UserError, match=r"failed\.ipynb"):
         batch.redraw("smoke", ["02", "03"])
     after = manifest_of(zero)
     assert [name for name in after["artefacts"] if after["artefacts"][name] != before[name]] == [
@@ -105,7 +105,7 @@ def test_seeds_do_not_meet_and_a_notebook_that_fails_leaves_a_manifest_of_what_i
     ]
     assert after["outdated"] == ["03_b.ipynb"]  # its result is of the cells before
     assert "Of other code, settings or inputs" in (zero / "index.html").read_text()
-    with pytest.raises(NotebookFailed):
+    with pytest.raises(UserError, match=r"failed\.ipynb"):
         batch.redraw("smoke", ["03"], seed=2)  # never finished: there is none
     assert not (paths.results("smoke", 2) / "manifest.json").exists()
 

@@ -11,7 +11,7 @@ import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 
 from ifr.common import paths
-from ifr.common.errors import DiskFull, NotebookFailed, Stopped, UserError
+from ifr.common.errors import Stopped, UserError
 from ifr.experiment import batch, results
 from ifr.experiment.claims import BY_SEED
 from ifr.experiment.notebook import check_parameters, execute, notebook_key, parameter_names
@@ -156,7 +156,7 @@ def test_a_notebook_that_does_not_reach_its_end_is_named_and_keeps_the_last_resu
     execute([path], run)
     good = (run.folder / path.name).read_bytes()
     write(run, cell, "never = 1")
-    with pytest.raises(NotebookFailed, match=rf"05_small\.ipynb.*{words}.*failed\.ipynb"):
+    with pytest.raises(UserError, match=rf"05_small\.ipynb.*{words}.*failed\.ipynb"):
         execute([path], run)
     assert (run.folder / path.name).read_bytes() == good
     assert (run.folder / "05_small.failed.ipynb").exists()
@@ -212,7 +212,7 @@ def test_after_an_error_no_notebook_is_begun_and_those_in_work_come_to_their_end
     bad, begun = write(run, "1 / 0"), []
     good = write(run, "import time; time.sleep(8)", name="06_b")
     third = write(run, "1", name="07_c")
-    with pytest.raises(NotebookFailed, match="ZeroDivisionError"):
+    with pytest.raises(UserError, match="ZeroDivisionError"):
         execute([bad, good, third], run, begin=begun.append)
     assert begun == [bad, good]
     left = sorted(path.name for path in run.folder.glob("*.ipynb"))
@@ -221,7 +221,7 @@ def test_after_an_error_no_notebook_is_begun_and_those_in_work_come_to_their_end
 
 def test_a_stop_is_told_in_one_line_without_a_traceback(run):
     path = write(run, "from ifr.common.errors import Stopped; raise Stopped('step 3 is saved')")
-    with pytest.raises(NotebookFailed, match=r"stopped with Stopped: step 3 is saved; open"):
+    with pytest.raises(UserError, match=r"stopped with Stopped: step 3 is saved; open"):
         execute([path], run)
     failed = nbformat.read(run.folder / "05_small.failed.ipynb", as_version=4)
     errors = [output for cell in failed.cells for output in cell.get("outputs", ())]
@@ -275,7 +275,9 @@ def test_a_disk_that_fills_up_while_a_notebook_runs_leaves_the_last_result(run, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(papermill, "execute_notebook", full)
-    with pytest.raises(DiskFull, match=r"05_small\.failed\.ipynb cannot be written: No space left"):
+    with pytest.raises(
+        UserError, match=r"05_small\.failed\.ipynb cannot be written: No space left"
+    ):
         execute([path], run, force=True)
     assert [one.name for one in run.folder.glob("*.ipynb")] == ["05_small.ipynb"]
     assert results.record_of(run.folder / path.name)["key"]

@@ -7,8 +7,8 @@ from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
 from ifr.datasets.index import PairList, TemplateTest, on_rows
-from ifr.datasets.template_splits import template_splits
 from ifr.evaluation.protocols.pairs import draw_pairs
+from ifr.evaluation.protocols.rendered import template_splits
 
 FOLDS = 10  # as LFW, or fewer where the people do not suffice
 GENUINE = 3000  # pairs of one person at most, as LFW has

@@ -8,7 +8,7 @@ import pytest
 
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet, load_set, write_record
-from ifr.datasets.template_splits import GALLERY_IMAGES, PROBE_IMAGES, template_splits
+from ifr.evaluation.protocols.rendered import GALLERY_IMAGES, PROBE_IMAGES, template_splits
 
 
 def made_up(people: int = 6, shots: int = 9, seed: int = 0) -> FaceSet:

@@ -6,7 +6,6 @@ from sklearn.metrics import roc_curve
 from template_oracles import slow_open_set, slow_tar
 
 from ifr.datasets import FaceSet
-from ifr.datasets.template_splits import template_splits
 from ifr.evaluation import (
     MEASURES,
     ar_protocol,
@@ -27,6 +26,7 @@ from ifr.evaluation import (
     tars_at_fars,
 )
 from ifr.evaluation.metrics import percent_name, tpir_at_fpir
+from ifr.evaluation.protocols.rendered import template_splits
 
 
 def scores_of(count=400, ties=False, seed=0):
