@@ -90,8 +90,7 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
         for label, role in zip(ax.get_yticklabels(), own["role"], strict=True):
             label.set_color("0.45" if role == "control" else "black")
         ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
-        ax.set(ylim=(ends.iloc[-1] + 0.1, -0.1), xlabel=own["unit"].iloc[0])
-        ax.margins(x=0.06)
+        ax.set(ylim=(ends.iloc[-1] + 0.1, -0.1), xlabel=own["unit"].iloc[0], xmargin=0.06)
     for verdict, shown in list(VERDICTS.items())[:3]:
         axes[0].plot([], [], shown.marker, color=shown.colour, mec=shown.line, label=verdict)
     axes[0].plot([], [], "|", ms=10, mew=1.6, color=style.OUTLINE, label="margin")
