@@ -67,9 +67,8 @@ def figure_evidence(pooled: pd.DataFrame, by_seed: pd.DataFrame) -> Figure:
     parts = pooled["quantity"].str.extract(r"^(?P<what>.*?)(?: \((?P<unit>[^()]*)\))?$")
     rows = pooled.assign(what=parts["what"], unit=parts["unit"].fillna("no unit"))
     rows = rows.sort_values(["claim", "role"], kind="stable")  # controls below their claim
-    before = np.where(rows["role"] == "control", "  control: ", "  ")
-    words = rows["claim"] + before + rows["what"].map(style.titled)
-    rows["words"] = [textwrap.fill(line, 64) for line in words]
+    begin = rows["claim"] + np.where(rows["role"] == "control", "  control: ", "  ")
+    rows["words"] = [textwrap.fill(one, 64) for one in begin + rows["what"].map(style.titled)]
     rows["height"] = 1 + 0.5 * rows["words"].str.count("\n")
     # Numbers without a unit of two claims have no scale in common.
     scales = rows["claim"].where(rows["unit"] == "no unit", rows["unit"])

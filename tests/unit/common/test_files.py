@@ -141,3 +141,13 @@ def test_comments_docstrings_and_layout_do_not_count_but_code_does(tmp_path):
         'def f(x):\n    """Twice."""\n    # a comment\n    return (2 *\n        x)\n'
     )
     assert plain != hashed('def f(x):\n    """Double."""\n    return 3 * x\n')
+
+
+def test_every_version_of_python_gives_code_the_same_hash(tmp_path):
+    """Else the networks kept with a reference would not be found: 3.12 and 3.13 gave others."""
+    path = tmp_path / "a.py"
+    path.write_text(
+        "class A(B):\n    async def f(self, *a, k=1, **b):\n        return [x async for x in a]\n"
+        "\n\n@g\ndef h():\n    match k:\n        case [1, *_]:\n            return f'{k!r:>9}'\n"
+    )
+    assert code_hash([path])[:16] == "2ce4860d65e704d1"

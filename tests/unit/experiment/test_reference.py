@@ -7,6 +7,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors import safe_open
 
 from ifr.common import paths
 from ifr.datasets import FaceSet
@@ -16,8 +18,9 @@ from ifr.experiment.results import EVIDENCE_COLUMNS
 from ifr.experiment.run import start
 from ifr.experiment.verify import compare_evidence, conclusion
 from ifr.landmarks import FACE_SIZE
-from ifr.profiles import PROFILES, get_variant
-from ifr.training import stand_in
+from ifr.profiles import PROFILES
+from ifr.training import Recipe, load_half, stand_in
+from ifr.training.store import as_variant
 
 FOLDERS = sorted(paths.reference("classroom").parent.iterdir())
 each_run = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -74,16 +77,22 @@ def test_a_loss_left_out_is_no_reproduction(tmp_path):
 
 
 def test_kept_networks_are_of_the_recipe_that_a_profile_trains(smoke_home):
-    kept = 0
-    for folder in (folder for folder in FOLDERS if PROFILES[folder.name].kept):
-        profile, run = PROFILES[folder.name], start("99_test", profile=folder.name)
+    kept = [path for folder in FOLDERS for path in sorted(folder.glob("weights/*.safetensors"))]
+    assert {path.parents[1].name for path in kept} == {"classroom", "full_size"}
+    for path in kept:
+        profile = PROFILES[path.parents[1].name]
+        key = start("99_test", profile=profile.name).fingerprints["train"]
         none = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
-        key = run.fingerprints["train"]
         faces = FaceSet("train", none, np.empty(0, np.int64), None, fingerprint=key)
-        for name in profile.kept:
-            assert stand_in(get_variant(name), profile, faces, 0) is not None, name
-            kept += 1
-    assert kept
+        variant, size = as_variant(path.stem), profile.network.input_size
+        with safe_open(path, "pt") as file:
+            assert file.metadata()["recipe"] == Recipe(variant, profile, faces, 0).anywhere, path
+        if path.stem in profile.kept:
+            assert stand_in(variant, profile, faces, 0) is not None, path
+        model = load_half(path.stem, profile.name).model
+        with torch.inference_mode():
+            features = model(torch.zeros(1, 3, size, size))
+        assert features.shape == (1, profile.network.filters) and features.isfinite().all(), path
 
 
 def judge(rows, folder, tmp_path):
