@@ -20,7 +20,7 @@ KEY = ["claim", "quantity"]
 CLAIMS = "12"  # the notebook that reads what all others recorded
 NORMAL = norm.ppf(0.975)  # half of a 95 % interval, in standard errors
 # Whose verdicts stand beside each other: the same questions on other faces and other networks.
-OTHERS = ("photographs", "second_backbone", "full_size", "full_size_brief")
+OTHERS = ("classroom", "photographs", "second_backbone", "full_size")
 
 
 @cache
@@ -69,7 +69,7 @@ def inputs(folder: Path, profile: str, notebook: str) -> list[Path]:
     """Return the files besides the networks that decide what a notebook of a run shows."""
     others = [path for path in (reference_file(profile),) if path.exists()]
     if notebook == CLAIMS:
-        return [*evidence_files(folder), *others, *other_verdicts().values()]
+        return [*evidence_files(folder), *others, *other_verdicts(profile).values()]
     seeds = evidence_files(folder, notebook)  # its own, it makes
     return [*(path for path in seeds if path.parents[1] != folder), *others]
 
@@ -161,9 +161,9 @@ def _quantity(row: Any) -> str:
     return number if np.isfinite(row.low) else f"{number} (interval unknown)"
 
 
-def other_verdicts() -> dict[str, Path]:
+def other_verdicts(own: str) -> dict[str, Path]:
     """Return the claims of other profiles judged over seeds, made here or committed, by profile."""
-    folders = {name: [paths.results(name, 0), paths.reference(name)] for name in OTHERS}
+    folders = {n: [paths.results(n, 0), paths.reference(n)] for n in OTHERS if n != own}
     found = {
         name: [folder / "claims.csv" for folder in places if (folder / "tables" / BY_SEED).exists()]
         for name, places in folders.items()
@@ -172,10 +172,10 @@ def other_verdicts() -> dict[str, Path]:
     return {name: files[0] for name, files in there.items() if files}
 
 
-def beside_others(here: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts of each claim here and in the runs of :func:`other_verdicts`."""
+def beside_others(here: pd.DataFrame, own: str) -> pd.DataFrame:
+    """Return the verdicts of each claim here, of a profile's own run, and in those of others."""
     table = here.set_index("id")[["claim", "verdict"]].rename(columns={"verdict": "here"})
-    for name, path in other_verdicts().items():
+    for name, path in other_verdicts(own).items():
         table[name] = pd.read_csv(path).set_index("id")["verdict"].reindex(table.index)
     return table.fillna(UNTESTED).reset_index()
 

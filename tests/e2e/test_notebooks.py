@@ -266,7 +266,7 @@ def test_the_claims_of_photographs_stand_beside_those_of_a_run(photographs, fold
     verdicts = pd.read_csv(folder / "claims.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims, "OTHERS", ("photographs_smoke",))
-        both = claims.beside_others(verdicts)
+        both = claims.beside_others(verdicts, "smoke")
     here = verdicts.set_index("id")["verdict"]
     real = pd.read_csv(photographs / "claims.csv").set_index("id")["verdict"]
     for row in both.itertuples():

@@ -184,6 +184,7 @@ def test_the_verdicts_of_other_runs_stand_beside(tmp_path, monkeypatch):
     of_seeds([1.0]).to_csv(folder / "tables" / claims.BY_SEED, index=False)
     pd.DataFrame(dict(id=["C01"], verdict=[CONTRADICTED])).to_csv(folder / "claims.csv")
     here = claims.verdicts(claims.pooled(of_seeds([9.0, 10.0, 11.0])))
-    beside = claims.beside_others(here).set_index("id")
+    beside = claims.beside_others(here, "classroom").set_index("id")
     assert beside.loc["C01", ["here", "photographs"]].tolist() == [SUPPORTED, CONTRADICTED]
     assert beside.loc["C02", "photographs"] == UNTESTED
+    assert "classroom" not in beside and "photographs" not in claims.other_verdicts("photographs")
