@@ -257,7 +257,7 @@ class Run(Results):
         self, variant: str | Variant, images: torch.Tensor, *, filtered: bool = True
     ) -> torch.Tensor:
         """Return response maps (N, K, h, w) of network input: after LMF, or ψ itself."""
-        with torch.no_grad(), self.on_device(variant) as model:
+        with self.on_device(variant) as model, torch.no_grad():  # it may be trained first
             compute = model.lmf_response if filtered else model.response
             parts = (compute(part.to(model.filters.device)) for part in images.split(128))
             return torch.cat([part.float().cpu() for part in parts])

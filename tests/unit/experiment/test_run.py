@@ -7,7 +7,7 @@ import pytest
 from ifr.common import paths
 from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
-from ifr.experiment.run import Run, show_source, start
+from ifr.experiment.run import Run, filter_peaks, show_source, start
 from ifr.profiles import get_profile, get_variant, resized
 from ifr.training import Recipe, stand_in
 from ifr.training.store import save_half
@@ -52,6 +52,15 @@ def test_variants_that_share_a_name_are_different_networks(run):
     other = replace(get_variant("base"), title="Another")
     assert run.trained("base") is run.trained(get_variant("base"))
     assert run.trained(other) is not run.trained("base")
+
+
+def test_maps_and_peaks_may_be_the_first_that_need_a_network(run):
+    untrained = replace(get_variant("base"), keep_share=0.5)  # of a key that no test has trained
+    faces = run.data("ar")[:2]
+    maps = run.responses(untrained, run.images(faces))
+    assert not run.trained(untrained).loaded and not maps.requires_grad
+    assert maps.shape == (2, run.profile.network.filters, run.size // 4, run.size // 4)
+    assert filter_peaks(run, untrained, faces).weights.shape[1:] == maps.shape[:2]
 
 
 def test_points_and_images_agree(run):
