@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 READY_COURSE := $(VENV)/.ready-course
+export PYTHONDONTWRITEBYTECODE =
 NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb scripts/exercises/*.ipynb
 
 .PHONY: reproduce figures test quick lint types lab course verify doctor setup clean
@@ -52,6 +53,7 @@ doctor: $(READY)
 setup: $(READY)
 
 # uv when it is there, else venv and pip; the constraints are the set behind the reference results.
+# Python compiles what is imported, once: pip would compile all of it, most of which nothing imports.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "ifr needs Python >= 3.11; $(PYTHON) is older: run make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -60,7 +62,7 @@ define install
 	  uv pip install --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(1)'; \
+	  $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.$(1)'; \
 	fi
 	@touch $@
 endef

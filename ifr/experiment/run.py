@@ -17,7 +17,7 @@ import torch
 from ifr.common import paths, seeding
 from ifr.common.errors import UserError
 from ifr.common.files import code_hash, value_hash, write_array
-from ifr.common.hardware import usable_cores
+from ifr.common.hardware import keep_freed_memory, usable_cores
 from ifr.datasets import FaceSet, rendered
 from ifr.datasets.photographs import ensure_photographs
 from ifr.evaluation.features import NetworkEmbedding, random_rectangles, set_features
@@ -273,6 +273,7 @@ def start(
     if weights not in WEIGHTS:
         raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     torch.set_num_threads(usable_cores())
+    keep_freed_memory()
     kind = profile if weights == "trained" else f"{profile}-reference-weights"
     folder = paths.require_writable(paths.results(kind, seed))
     where = f"results/{kind}/{folder.name}/"

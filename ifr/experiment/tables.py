@@ -10,9 +10,8 @@ import torch
 
 from ifr import evaluation
 from ifr.common.paths import ASSETS
-from ifr.datasets.index import TemplateTest
 from ifr.evaluation import CONDITIONS, MEASURES, bootstrap_templates, evaluate_templates, normalised
-from ifr.evaluation.protocols.rendered import split_scores, template_splits
+from ifr.evaluation.protocols.rendered import Splits, split_scores, template_splits
 from ifr.evaluation.resampling import shifted_bootstrap_interval
 from ifr.experiment.run import Run
 from ifr.profiles import get_variant
@@ -44,7 +43,7 @@ def closed_set(run: Run, variants: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_splits(run: Run) -> list[TemplateTest]:
+def run_splits(run: Run) -> Splits:
     """Return the ten template splits of a run's held-out identities."""
     return template_splits(run.data("templates"), seed=run.protocol_seed)
 
@@ -61,7 +60,7 @@ def condition_features(run: Run, variant: str, condition: str) -> tuple[np.ndarr
 
 
 def _measured(
-    run: Run, splits: list[TemplateTest], variants: Sequence[str], conditions: Sequence[str]
+    run: Run, splits: Splits, variants: Sequence[str], conditions: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Yield what each row of a template table is about, and the four measures of each split."""
     for name in variants:
@@ -88,7 +87,7 @@ def with_paper(table: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
     return table.join(figures[list(MEASURES)].add_prefix("paper_"), on=["variant", "condition"])
 
 
-def whole_split(run: Run) -> list[TemplateTest]:
+def whole_split(run: Run) -> Splits:
     """Return one split of all held-out identities, as IJB-C is tested."""
     return template_splits(run.data("templates"), splits=1, share=1.0, seed=run.protocol_seed)
 

@@ -266,10 +266,17 @@ def resampled_consistency(
     peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
     """Return how far places move between groups (C23), mean of signs, and of resampled people."""
+    drawn = bootstrap_counts(int(identity.max()) + 1, resamples, seed)[:, identity]
+    counts = np.concatenate([np.ones((1, len(identity))), drawn])
+    weights = peaks.weights[..., None]
+    sums = np.concatenate([weights * np.nan_to_num(peaks.places), weights], axis=-1)  # (2, N, K, 3)
 
-    draws = bootstrap_counts(int(identity.max()) + 1, resamples, seed)
-    moves = []
-    for counts in [np.ones_like(draws[0]), *draws]:
-        signs = zip(peaks.places, peaks.weights * counts[identity, None], strict=True)
-        moves.append(np.mean([consistency(*sign, groups)[0] for sign in signs]))
-    return float(moves[0]), np.array(moves[1:])
+    def places(chosen: np.ndarray) -> np.ndarray:
+        """Return average locations on chosen faces (N,), (resamples, 2, K, 2)."""
+        total = np.tensordot(counts[:, chosen], sums[:, chosen], (1, 1))
+        return total[..., :2] / np.where(total[..., 2:] > 0, total[..., 2:], np.nan)
+
+    overall = places(np.ones(len(groups), bool))
+    away = [np.linalg.norm(places(groups == one) - overall, axis=-1) for one in np.unique(groups)]
+    moves = np.nanmean(away, axis=(0, 3)).mean(axis=1)
+    return float(moves[0]), moves[1:]

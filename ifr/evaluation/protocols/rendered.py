@@ -1,6 +1,7 @@
 """The template protocol of the rendered sets: who is compared, the measures, their interval."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ifr.datasets.index import Templates, TemplateTest
 from ifr.evaluation.metrics import FARS, MEASURES, RANKS, mate_ranks, rank_accuracy, tars_at_fars
 from ifr.evaluation.resampling import bootstrap_counts
 from ifr.evaluation.templates import identification_scores
+from ifr.faces.raster import compiled
 
 CONDITIONS = ("clean", "synthetic", "natural")
 SPLITS = 10  # as IJB-A
@@ -22,16 +24,16 @@ PROBE_IMAGES = (1, 3)  # images of a probe template, both ends included
 Splits = Sequence[TemplateTest]
 # A false accept rate of 0.01 is decided among the impostors with the highest scores.
 HIGHEST, LEAST_HIGHEST = 0.03, 1000
-CHUNK = 200  # resamples at once
 
 
+@lru_cache(maxsize=2)  # drawn once for all networks and conditions
 def template_splits(
     faces: FaceSet, *, splits: int = SPLITS, share: float = SHARE, seed: int = 0
-) -> list[TemplateTest]:
+) -> Splits:
     """Draw splits as IJB-A has: two clean images enrol a person, the others make probes."""
     if "occluder" not in faces.attributes:
         raise UserError(f"set {faces.name!r} has no attribute 'occluder' to build templates from")
-    return [_draw_split(faces, share, seed, number) for number in range(1, splits + 1)]
+    return tuple(_draw_split(faces, share, seed, number) for number in range(1, splits + 1))
 
 
 def _draw_split(faces: FaceSet, share: float, seed: int, number: int) -> TemplateTest:
@@ -83,48 +85,54 @@ def bootstrap_templates(
 ) -> pd.DataFrame:
     """Return ``MEASURES``, mean over splits, for people resampled by the seed, (resamples, 4)."""
     people = 1 + max(int(split.verify.subjects.max()) for split in splits)
-    counts = bootstrap_counts(people, resamples, seed).astype(np.int32)  # half the time of int64
+    counts = bootstrap_counts(people, resamples, seed)
     total = np.zeros((resamples, len(MEASURES)))
     for split in splits:
-        similarity, probes, gallery = search = _search(features, split, **options)
+        _, probes, _ = search = _search(features, split, **options)
         drawn, ranks = counts[:, probes], mate_ranks(*search)
-        mates = probes[:, None] == gallery
-        tars = _resampled_tars(similarity, mates, drawn, counts[:, gallery]).T
+        tars = _resampled_tars(*search, counts).T
         size = np.maximum(drawn.sum(axis=1), 1)
         total += np.stack([*tars, *((drawn * (ranks <= k)).sum(axis=1) / size for k in RANKS)], 1)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
 
 def _resampled_tars(
-    similarity: np.ndarray, mates: np.ndarray, probes: np.ndarray, gallery: np.ndarray
+    similarity: np.ndarray, probes: np.ndarray, gallery: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return true accept rates (resamples, F), of all pairs (P, G), each template drawn so often.
+    """Return true accept rates (resamples, F) of people that are drawn ``counts`` times.
 
-    As ``tars_at_fars`` with weights, at a tenth of the time: of the impostors only the highest are
-    ordered, and those below them are accepted last, as one pair.
+    As ``tars_at_fars`` with weights, but of the impostors only the highest are ordered.
     """
+    mates = probes[:, None] == gallery
     count = max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
     strangers = similarity[~mates]
     level = np.partition(strangers, -count)[-count] if len(strangers) > count else -np.inf
-    own, its = _highest_first(similarity, mates)  # a person's templates are drawn together
-    genuine = similarity[own, its]
-    impostors = _highest_first(similarity, ~mates & (similarity >= level))
-    listed = np.append(similarity[impostors], -np.inf)
-    rates = []
-    for part in np.array_split(np.arange(len(probes)), -(-len(probes) // CHUNK)):
-        one, two = probes[part], gallery[part]
-        same = one[:, own].cumsum(axis=1)
-        accepted = (one[:, impostors[0]] * two[:, impostors[1]]).cumsum(axis=1, dtype=np.int32)
-        total = one.sum(1) * two.sum(1) - (one[:, own] * two[:, its]).sum(1)
-        tars = []
-        for far in FARS:
-            most = np.floor(far * total + 1e-9).astype(np.int32)
-            above = listed[(accepted <= most[:, None]).sum(axis=1)]  # none of these
-            hits = np.searchsorted(-genuine, -above, side="left")
-            got = np.take_along_axis(np.pad(same, ((0, 0), (1, 0))), hits[:, None], axis=1)[:, 0]
-            tars.append(got / np.maximum(same[:, -1], 1))
-        rates.append(np.stack(tars, axis=1))
-    return np.concatenate(rates)
+    row, column = _highest_first(similarity, mates)
+    genuine, drawn = similarity[row, column], counts[:, probes[row]]  # of both templates
+    pairs = counts[:, probes].sum(axis=1) * counts[:, gallery].sum(axis=1) - (drawn**2).sum(axis=1)
+    most = np.floor(np.multiply.outer(pairs, FARS) + 1e-9)
+    row, column = _highest_first(similarity, ~mates & (similarity >= level))
+    above = _scores_reached(similarity[row, column], probes[row], gallery[column], counts, most)
+    hits = np.searchsorted(-genuine, -above, side="left")  # the genuine ones higher than that
+    same = np.pad(drawn.cumsum(axis=1), ((0, 0), (1, 0)))
+    return np.take_along_axis(same, hits, axis=1) / np.maximum(same[:, -1:], 1)
+
+
+@compiled
+def _scores_reached(
+    scores: np.ndarray, one: np.ndarray, two: np.ndarray, counts: np.ndarray, most: np.ndarray
+) -> np.ndarray:
+    """Return at which of falling scores (P,) more than ``most`` (B, F) are accepted, or -inf."""
+    reached = np.full(most.shape, -np.inf)
+    for draw in range(most.shape[0]):
+        for rate in range(most.shape[1]):
+            accepted = 0
+            for pair in range(len(scores)):
+                accepted += counts[draw, one[pair]] * counts[draw, two[pair]]
+                if accepted > most[draw, rate]:
+                    reached[draw, rate] = scores[pair]
+                    break
+    return reached
 
 
 def _highest_first(scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
