@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
-from ifr.common.hardware import end_with_parent
+from ifr.common.hardware import begin_worker
 
 SECONDS = 20  # a cell may take; a longer one is stopped
 BEGIN_HIDDEN = "### BEGIN HIDDEN TESTS"
@@ -279,7 +279,7 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """Set the limits of this process, then serve the one that started it."""
-    end_with_parent()
+    begin_worker()
     settings = json.loads(sys.argv.pop())
     limit(settings["memory"], settings["seconds"])
     serve(socket.socket(fileno=settings["channel"]), settings)

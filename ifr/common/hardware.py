@@ -19,8 +19,9 @@ def usable_cores() -> int:
     return int(asked) if asked.isdecimal() and int(asked) else joblib.cpu_count()
 
 
-def end_with_parent() -> None:
-    """Let a worker process leave Ctrl-C to its parent, and not outlive it, however that ends."""
+def begin_worker() -> None:
+    """Let a worker process leave Ctrl-C to its parent, not outlive it, and keep freed memory."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
     started_by = multiprocessing.parent_process()
     parent = os.getppid() if started_by is None else started_by.pid
@@ -44,7 +45,7 @@ def computes_in_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees: fetching it again costs a page fault per 4 KiB."""
+    """Let glibc keep what is freed: fetching it again costs a page fault per 4 KiB."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX: no block is mapped by itself, to be unmapped when freed

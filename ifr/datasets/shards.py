@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from ifr.common.errors import Stopped, UserError
 from ifr.common.files import alone, write_text, written_whole
-from ifr.common.hardware import end_with_parent, usable_cores
+from ifr.common.hardware import begin_worker, usable_cores
 from ifr.common.progress import progress_bar
 from ifr.datasets.face_set import write_record
 
@@ -111,7 +111,7 @@ def _compute(work: Work, shards: Sequence[Path], workers: int | None, progress: 
     workers = max(1, min(workers or usable_cores(), len(todo)))
     # Fresh interpreters: forking a process with OpenMP threads can hang.
     options = dict(backend="loky", batch_size=1, return_as="generator_unordered")
-    options |= dict(idle_worker_timeout=IDLE, initializer=end_with_parent)
+    options |= dict(idle_worker_timeout=IDLE, initializer=begin_worker)
     parallel = Parallel(workers, **options)
     tasks = enumerate(zip(shards, work.tasks, strict=True))
     calls = (delayed(_write_shard)(*task, block) for block, task in tasks if block in todo)

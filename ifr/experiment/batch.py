@@ -33,7 +33,7 @@ from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, PROFILES, Profile
 
 RESULTS = ("*.ipynb", "figures/*.png", "figures/*.pdf", "tables/*.csv", "claims.csv")
-LONGEST = ("06", "16")  # notebooks, which begin first
+LONGEST = ("06", "16", "08", "05", "09", "15")  # notebooks, which begin first
 MANIFEST = "manifest.json"  # there once a run has been finished
 PREPARED = "prepared.json"  # what came before the notebooks: the data, the networks, their seconds
 
@@ -97,7 +97,7 @@ def _execute(notebooks: Collection[Path], run: Run, **how: Any) -> None:
     """Execute notebooks, those that take longest first; the one that reads the others' last."""
     last = [notebook for notebook in notebooks if notebook.name[:2] == claims.CLAIMS]
     first = [notebook for notebook in notebooks if notebook not in last]
-    first.sort(key=lambda notebook: notebook.name[:2] not in LONGEST)
+    first.sort(key=lambda path: [*LONGEST, path.name[:2]].index(path.name[:2]))
     for some in (first, last):
         execute(some, run, begin=lambda notebook: _check_time(run, notebook.name), **how)
 

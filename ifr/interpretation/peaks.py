@@ -268,8 +268,7 @@ def resampled_consistency(
     """Return how far places move between groups (C23), mean of signs, and of resampled people."""
     drawn = bootstrap_counts(int(identity.max()) + 1, resamples, seed)[:, identity]
     counts = np.concatenate([np.ones((1, len(identity))), drawn])
-    weights = peaks.weights[..., None]
-    sums = np.concatenate([weights * np.nan_to_num(peaks.places), weights], axis=-1)  # (2, N, K, 3)
+    sums = peaks.weights[..., None] * np.insert(np.nan_to_num(peaks.places), 2, 1, axis=-1)
 
     def places(chosen: np.ndarray) -> np.ndarray:
         """Return average locations on chosen faces (N,), (resamples, 2, K, 2)."""

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from ifr.common import paths
 from ifr.common.errors import OutOfTime, Stopped, UserError
 from ifr.common.files import alone, code_hash, file_hash, value_hash, write_bytes, write_text
-from ifr.common.hardware import end_with_parent, usable_cores
+from ifr.common.hardware import begin_worker, usable_cores
 from ifr.datasets import FaceSet
 from ifr.mesh import FaceMesh
 from ifr.models import InterpretableFaceNet, build_model, load_weights
@@ -223,7 +223,7 @@ def _side_by_side(recipes: list[Recipe], session: Session, workers: int) -> Iter
     with (
         tempfile.TemporaryDirectory() as folder,
         interrupts((stop := Path(folder) / "stop").touch) as stopped,
-        parallel_config("loky", inner_max_num_threads=threads, initializer=end_with_parent),
+        parallel_config("loky", inner_max_num_threads=threads, initializer=begin_worker),
     ):
         watched = [replace(session, stop_file=stop, line=line) for line in range(len(recipes))]
         jobs = map(delayed(_outcome), recipes, watched)

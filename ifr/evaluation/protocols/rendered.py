@@ -1,7 +1,7 @@
 """The template protocol of the rendered sets: who is compared, the measures, their interval."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ifr.common.errors import UserError
 from ifr.common.seeding import stream
 from ifr.datasets import FaceSet
 from ifr.datasets.index import Templates, TemplateTest
-from ifr.evaluation.metrics import FARS, MEASURES, RANKS, mate_ranks, rank_accuracy, tars_at_fars
+from ifr.evaluation.metrics import FARS, MEASURES, RANKS, mate_ranks
 from ifr.evaluation.resampling import bootstrap_counts
 from ifr.evaluation.templates import identification_scores
 from ifr.faces.raster import compiled
@@ -72,11 +72,8 @@ def _as_templates(rows: list[np.ndarray], subjects: np.ndarray, occluded: np.nda
 
 def evaluate_templates(features: np.ndarray, splits: Splits, **options: Any) -> pd.DataFrame:
     """Return split and ``MEASURES`` in percent; options are of :func:`split_scores`."""
-    rows = []
-    for split in splits:
-        similarity, probes, gallery = search = _search(features, split, **options)
-        tars = tars_at_fars(similarity.ravel(), (probes[:, None] == gallery).ravel(), FARS)
-        rows.append(100 * np.array([*tars, *(rank_accuracy(*search, k) for k in RANKS)]))
+    once = np.ones((1, _people(splits)), int)
+    rows = [100 * _resampled(*_search(features, split, **options), once)[0] for split in splits]
     return pd.DataFrame(rows, columns=list(MEASURES)).rename_axis("split").reset_index()
 
 
@@ -84,25 +81,25 @@ def bootstrap_templates(
     features: np.ndarray, splits: Splits, *, resamples: int = 1000, seed: int = 0, **options: Any
 ) -> pd.DataFrame:
     """Return ``MEASURES``, mean over splits, for people resampled by the seed, (resamples, 4)."""
-    people = 1 + max(int(split.verify.subjects.max()) for split in splits)
-    counts = bootstrap_counts(people, resamples, seed)
-    total = np.zeros((resamples, len(MEASURES)))
-    for split in splits:
-        _, probes, _ = search = _search(features, split, **options)
-        drawn, ranks = counts[:, probes], mate_ranks(*search)
-        tars = _resampled_tars(*search, counts).T
-        size = np.maximum(drawn.sum(axis=1), 1)
-        total += np.stack([*tars, *((drawn * (ranks <= k)).sum(axis=1) / size for k in RANKS)], 1)
+    counts = bootstrap_counts(_people(splits), resamples, seed)
+    total = sum(_resampled(*_search(features, split, **options), counts) for split in splits)
     return pd.DataFrame(100 * total / len(splits), columns=list(MEASURES))
 
 
-def _resampled_tars(
+def _people(splits: Splits) -> int:
+    return 1 + max(int(split.verify.subjects.max()) for split in splits)
+
+
+def _resampled(
     similarity: np.ndarray, probes: np.ndarray, gallery: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return true accept rates (resamples, F) of people that are drawn ``counts`` times.
+    """Return ``MEASURES``, shares of 1, of people that are drawn ``counts`` times, (resamples, 4).
 
     As ``tars_at_fars`` with weights, but of the impostors only the highest are ordered.
     """
+    of_person = partial(np.bincount, probes, minlength=counts.shape[1])
+    ranks, number = mate_ranks(similarity, probes, gallery), np.maximum(counts @ of_person(), 1)
+    found = [counts @ of_person(ranks <= k) / number for k in RANKS]
     mates = probes[:, None] == gallery
     count = max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
     strangers = similarity[~mates]
@@ -115,7 +112,8 @@ def _resampled_tars(
     above = _scores_reached(similarity[row, column], probes[row], gallery[column], counts, most)
     hits = np.searchsorted(-genuine, -above, side="left")  # the genuine ones higher than that
     same = np.pad(drawn.cumsum(axis=1), ((0, 0), (1, 0)))
-    return np.take_along_axis(same, hits, axis=1) / np.maximum(same[:, -1:], 1)
+    tars = np.take_along_axis(same, hits, axis=1) / np.maximum(same[:, -1:], 1)
+    return np.column_stack([tars, *found])
 
 
 @compiled

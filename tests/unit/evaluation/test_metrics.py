@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_curve
 from template_oracles import slow_open_set, slow_tar
 
+from ifr.common.errors import UserError
 from ifr.datasets import FaceSet
 from ifr.evaluation import (
     MEASURES,
@@ -25,8 +26,8 @@ from ifr.evaluation import (
     tar_at_far,
     tars_at_fars,
 )
-from ifr.evaluation.metrics import percent_name, tpir_at_fpir
-from ifr.evaluation.protocols.rendered import template_splits
+from ifr.evaluation.metrics import FARS, RANKS, percent_name, tpir_at_fpir
+from ifr.evaluation.protocols.rendered import split_scores, template_splits
 
 
 def scores_of(count=400, ties=False, seed=0):
@@ -198,14 +199,46 @@ def test_templates_of_people_told_apart_score_high_and_of_noise_low(held_out, na
         assert (table["rank_1_percent"] <= table["rank_5_percent"]).all()
 
 
-def test_a_bootstrap_that_draws_everyone_once_is_the_measure_itself(held_out, monkeypatch):
+@pytest.mark.parametrize("natural", [False, True])
+def test_template_measures_are_those_of_all_pairs_of_each_split(held_out, natural):
     faces, features = held_out
+    noisy = features + np.random.default_rng(2).normal(0, 0.9, features.shape)
     splits = template_splits(faces, splits=3)
-    ones = lambda people, resamples, seed: np.ones((resamples, people), int)  # noqa: E731
-    monkeypatch.setattr("ifr.evaluation.protocols.rendered.bootstrap_counts", ones)
-    drawn = bootstrap_templates(features, splits, resamples=2)
-    expected = evaluate_templates(features, splits)[list(MEASURES)].mean()
-    np.testing.assert_allclose(drawn.to_numpy(), np.tile(expected.to_numpy(), (2, 1)))
+    found = evaluate_templates(noisy, splits, natural=natural)
+    for split, (_, *row) in zip(splits, found.itertuples(index=False), strict=True):
+        scores, same = split_scores(noisy, split, natural=natural)
+        [(probes, gallery)] = split.searches
+        who = probes.subjects[[probes.occluded[k] == natural for k in probes.starts[:-1]]]
+        ranks = scores.reshape(len(who), -1), who, gallery.subjects
+        expected = [*tars_at_fars(scores, same, FARS), *(rank_accuracy(*ranks, k) for k in RANKS)]
+        np.testing.assert_allclose(row, 100 * np.array(expected), rtol=1e-12)
+    assert 0 < found["tar_01_percent"].mean() < 100
+
+
+def test_resampled_template_measures_weigh_each_pair_by_how_often_its_people_are_drawn(held_out):
+    faces, features = held_out
+    noisy = features + np.random.default_rng(1).normal(0, 0.7, features.shape)
+    [split] = splits = template_splits(faces, splits=1)
+    drawn = bootstrap_templates(noisy, splits, resamples=25, seed=4)
+    counts = bootstrap_counts(1 + split.verify.subjects.max(), 25, 4)
+    scores, same = split_scores(noisy, split)
+    [(probes, gallery)] = split.searches
+    clean = probes.subjects[~probes.occluded[probes.starts[:-1]]]
+    one, two = (index.ravel() for index in np.meshgrid(clean, gallery.subjects, indexing="ij"))
+    # A person's templates are drawn together: a genuine pair counts once for each draw.
+    weights = np.where(same, counts[:, one], counts[:, one] * counts[:, two])
+    expected = 100 * tars_at_fars(scores, same, FARS, weights=weights)
+    assert drawn["tar_01_percent"].nunique() > 3
+    np.testing.assert_allclose(drawn[list(MEASURES[:2])].to_numpy().T, expected, rtol=1e-12)
+
+
+def test_templates_of_features_that_are_missing_are_refused(held_out):
+    faces, features = held_out
+    splits = template_splits(faces, splits=2)
+    missing = np.where(faces.attributes["occluder"][:, None] == "none", np.nan, features)
+    for measure in (evaluate_templates, bootstrap_templates):
+        with pytest.raises(UserError, match="not finite"):
+            measure(missing, splits)
 
 
 def test_impostors_far_below_the_highest_need_not_be_ordered(held_out, monkeypatch):
