@@ -4,9 +4,11 @@ SEEDS ?= 0
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 READY_COURSE := $(VENV)/.ready-course
+# uv leaves it to Python to compile what is imported, once.
 export PYTHONDONTWRITEBYTECODE =
 NOTEBOOKS := notebooks/*.ipynb notebooks/exercises/*.ipynb scripts/exercises/*.ipynb
 
@@ -52,18 +54,15 @@ doctor: $(READY)
 
 setup: $(READY)
 
-# uv when it is there, else venv and pip; the constraints are the set behind the reference results.
-# Python compiles what is imported, once: pip would compile all of it, most of which nothing imports.
+# With uv, the system's or its own, in a quarter of pip's time; with pip where uv cannot. The
+# constraints are the set behind the reference results.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "ifr needs Python >= 3.11; $(PYTHON) is older: run make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@if command -v uv >/dev/null; then \
-	  uv venv --allow-existing --python $(PYTHON) $(VENV) && \
-	  uv pip install --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
-	else \
-	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.$(1)'; \
-	fi
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv $(VENV) && { $(PIP) uv || true; }; fi
+	@PATH="$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.$(1)' || \
+	  $(PIP) -e '.$(1)'
 	@touch $@
 endef
 
