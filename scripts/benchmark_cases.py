@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from benchmark_training import Trial, drawn_faces
 from skimage.transform import PiecewiseAffineTransform, SimilarityTransform, warp
+from sklearn.metrics import roc_curve
 from torch.utils.data import DataLoader, Dataset
 
 from ifr.apps.explorer import Explorer
 from ifr.apps.explorer_panel import PairPanel, Panel
 from ifr.common.seeding import stream
+from ifr.datasets import FaceSet
 from ifr.datasets.align import warp_face
-from ifr.evaluation import score_pairs, tars_at_fars
+from ifr.evaluation import bootstrap_counts, bootstrap_templates, score_pairs, tars_at_fars
 from ifr.evaluation.features import NetworkEmbedding, set_features
 from ifr.evaluation.metrics import normalised
+from ifr.evaluation.protocols.rendered import split_scores, template_splits
 from ifr.experiment.run import start
 from ifr.faces import build_identity, draw_shot, render
 from ifr.interpretation.faithfulness import Probes, exact, grad_cam, rise
@@ -256,6 +259,35 @@ def features(settings: Settings) -> Iterator[Case]:
     )
 
 
+def resamples(settings: Settings) -> Iterator[Case]:
+    """Template measures of people drawn anew, against a weighted curve of all pairs for each."""
+    people, draws = max(12, settings.images // 20), 20
+    rng, identity = stream(0, "benchmark/resamples"), np.repeat(np.arange(people), 20)
+    worn = np.tile(["none"] * 12 + ["scarf"] * 8, people)
+    none = np.zeros((len(identity), 1, 1, 3), np.uint8)
+    faces = FaceSet("benchmark", none, identity, None, dict(occluder=worn))
+    features = rng.normal(size=(people, 32))[identity] + rng.normal(size=(len(identity), 32))
+    [split] = splits = template_splits(faces, splits=1, share=1.0)
+    scores, same = split_scores(features, split)
+    [(probes, gallery)] = split.searches
+    clean = probes.subset(~probes.occluded)[0].subjects
+
+    def by_curves() -> None:
+        for drawn in bootstrap_counts(people, draws, 0):
+            weights = np.outer(drawn[clean], drawn[gallery.subjects]).ravel()
+            roc_curve(same, scores, sample_weight=weights)
+
+    yield Case(
+        "resamples",
+        f"template measures of {people} people drawn anew",
+        lambda: bootstrap_templates(features, splits, resamples=draws),
+        {"scikit-learn's weighted curve": by_curves},
+        count=draws,
+        unit="draws",
+        turns=5,
+    )
+
+
 def faces(settings: Settings) -> Iterator[Case]:
     """Faces rendered in one process, 40 shots a person, the person's building counted."""
     people = max(1, settings.images // 40)
@@ -344,6 +376,7 @@ CASES: dict[str, Callable[[Settings], Iterator[Case]]] = dict(
     ijbc=ijbc,
     step=step,
     features=features,
+    resamples=resamples,
     faces=faces,
     explorer=explorer,
     maps=maps,

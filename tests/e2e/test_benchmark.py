@@ -69,7 +69,10 @@ def test_a_case_runs_every_way_in_turns():
     assert all(row.ratio > 0 and row.rate > 0 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["lmf", "mesh", "response", "alignment", "features", "maps"])
+NAMES = ["lmf", "mesh", "response", "alignment", "features", "resamples", "maps"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_both_ways_of_a_case_run(name):
     for case in CASES[name](Settings(get_profile("smoke"), None, 30, 40)):
         case.ours()

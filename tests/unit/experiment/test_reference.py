@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from ifr.common import paths
 from ifr.datasets import FaceSet
-from ifr.experiment.claims import BY_SEED
+from ifr.experiment.claims import BY_SEED, pooled
 from ifr.experiment.notebook_page import markdown
 from ifr.experiment.results import EVIDENCE_COLUMNS
 from ifr.experiment.run import start
@@ -62,6 +62,47 @@ def test_each_seed_agrees_with_all_of_them(folder, tmp_path):
     known = pd.read_csv(folder / "tables" / BY_SEED)
     for seed, rows in known.groupby("seed"):
         assert conclusion(judge(rows, folder, tmp_path)).startswith("reproduced"), seed
+
+
+GAIN = "gain of TAR at FAR .01, {} − clean: full − base (points)"
+TOLD = {  # in README: of procedural faces, of photographs
+    "d̄, SAD − base (pixels)": ("d̄, sad − base (pixels)",) * 2,
+    "d̄, full − SAD (pixels)": ("d̄, full − sad (pixels)",) * 2,
+    "full − base, clean (points)": (
+        "TAR at FAR .01, clean: full − base (points)",
+        "LFW accuracy, full − base (points)",
+    ),
+    "more under rectangles than clean": (
+        GAIN.format("synthetic"),
+        "gain of LFW accuracy, synthetic − clean: full − base (points)",
+    ),
+    "more behind worn things than clean": (GAIN.format("natural"), None),
+}
+
+
+def test_the_table_of_readme_tells_what_the_committed_runs_measured():
+    lines = (paths.SOURCE / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = {label: cells for label, *cells in (cells_of(x) for x in lines if x.startswith("| "))}
+    found = {}
+    for name in ("classroom", "full_size", "photographs"):
+        evidence = pd.read_csv(paths.reference(name) / "tables" / BY_SEED)
+        found[name] = pooled(evidence).set_index("quantity")
+    for label, (drawn, photographed) in TOLD.items():
+        paper, *told = rows[label]
+        assert paper == f"{found['classroom'].loc[drawn, 'paper']:.1f}".replace("-", "−"), label
+        quantities = zip(found.values(), (drawn, drawn, photographed), strict=True)
+        assert told == [in_brief(table, quantity) for table, quantity in quantities], label
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def in_brief(table, quantity):
+    if quantity is None:
+        return ""
+    value, low, high = table.loc[quantity, ["value", "low", "high"]]
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
 
 
 def test_a_loss_left_out_is_no_reproduction(tmp_path):
