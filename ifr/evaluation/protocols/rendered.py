@@ -95,21 +95,23 @@ def _resampled(
 ) -> np.ndarray:
     """Return ``MEASURES``, shares of 1, of people that are drawn ``counts`` times, (resamples, 4).
 
-    As ``tars_at_fars`` with weights, but of the impostors only the highest are ordered.
+    As ``tars_at_fars`` with weights, but of the impostors only the highest needed are ordered.
     """
     of_person = partial(np.bincount, probes, minlength=counts.shape[1])
     ranks, number = mate_ranks(similarity, probes, gallery), np.maximum(counts @ of_person(), 1)
     found = [counts @ of_person(ranks <= k) / number for k in RANKS]
     mates = probes[:, None] == gallery
-    count = max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
-    strangers = similarity[~mates]
+    strangers, count = similarity[~mates], max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
     level = np.partition(strangers, -count)[-count] if len(strangers) > count else -np.inf
     row, column = _highest_first(similarity, mates)
     genuine, drawn = similarity[row, column], counts[:, probes[row]]  # of both templates
     pairs = counts[:, probes].sum(axis=1) * counts[:, gallery].sum(axis=1) - (drawn**2).sum(axis=1)
     most = np.floor(np.multiply.outer(pairs, FARS) + 1e-9)
-    row, column = _highest_first(similarity, ~mates & (similarity >= level))
-    above = _scores_reached(similarity[row, column], probes[row], gallery[column], counts, most)
+    for least in (level, -np.inf):  # all of them, where the people of the highest are not drawn
+        row, column = _highest_first(similarity, ~mates & (similarity >= least))
+        above = _scores_reached(similarity[row, column], probes[row], gallery[column], counts, most)
+        if (above > -np.inf).all():
+            break
     hits = np.searchsorted(-genuine, -above, side="left")  # the genuine ones higher than that
     same = np.pad(drawn.cumsum(axis=1), ((0, 0), (1, 0)))
     tars = np.take_along_axis(same, hits, axis=1) / np.maximum(same[:, -1:], 1)

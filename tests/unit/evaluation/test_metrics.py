@@ -241,13 +241,14 @@ def test_templates_of_features_that_are_missing_are_refused(held_out):
             measure(missing, splits)
 
 
-def test_impostors_far_below_the_highest_need_not_be_ordered(held_out, monkeypatch):
+@pytest.mark.parametrize("highest", [0.3, 0.01])
+def test_impostors_far_below_the_highest_need_not_be_ordered(held_out, monkeypatch, highest):
     faces, features = held_out
     splits = template_splits(faces, splits=2)
     noisy = features + np.random.default_rng(1).normal(0, 0.5, features.shape)
     whole = bootstrap_templates(noisy, splits, resamples=20, seed=3)
     monkeypatch.setattr("ifr.evaluation.protocols.rendered.LEAST_HIGHEST", 1)
-    monkeypatch.setattr("ifr.evaluation.protocols.rendered.HIGHEST", 0.3)
+    monkeypatch.setattr("ifr.evaluation.protocols.rendered.HIGHEST", highest)
     few = bootstrap_templates(noisy, splits, resamples=20, seed=3)
     np.testing.assert_allclose(few, whole)
     assert few["tar_01_percent"].std() > 0
