@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -91,11 +90,9 @@ def read_features(path: Path, faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
     return np.where(there[:, None], features[rows], np.nan), there
 
 
-@cache
 def random_rectangles(count: int, seed: int, kind: str = "BlaS") -> np.ndarray:
     """Return a rectangle of the frontal crop for each test image, (count, 4), for every network."""
-    drawn = draw_rectangles(stream(seed, f"test/rectangles/{kind}"), count, kind=kind)
-    return np.broadcast_to(drawn, drawn.shape)  # read-only, as all who ask get the same
+    return draw_rectangles(stream(seed, f"test/rectangles/{kind}"), count, kind=kind)
 
 
 def set_features(

@@ -27,8 +27,7 @@ from ifr.experiment.notebook import (
     notebook_key,
     parameter_names,
 )
-from ifr.experiment.notebook_page import write_notebooks
-from ifr.experiment.page import write_index
+from ifr.experiment.page import write_index, write_notebooks
 from ifr.experiment.run import Run, start
 from ifr.profiles import PRETRAIN, PROFILES, Profile
 

@@ -23,6 +23,7 @@ from ifr.datasets.readers.images import Files, photograph_set
 from ifr.datasets.readers.landmark_files import read_landmarks
 from ifr.evaluation import bootstrap_mean, normalised, set_features, shifted_bootstrap_interval
 from ifr.evaluation.features import NetworkEmbedding, load_embedding
+from ifr.experiment.page import TEMPLATES
 from ifr.experiment.run import Run, clean_faces
 from ifr.interpretation import PairExplanation, Threshold
 from ifr.interpretation.explain import require_explainable
@@ -177,8 +178,6 @@ def explain_faces(
     png, _ = figures.save_figure(draw(explained, faces, sentence), folder, NAME, alt=sentence)
     write_text(folder / f"{NAME}.json", json.dumps(facts, indent=1) + "\n")
     picture = base64.b64encode(png.read_bytes()).decode()
-    from ifr.experiment.notebook_page import TEMPLATES  # late: nbconvert takes seconds to import
-
     page = TEMPLATES.get_template("explanation.html.j2").render(facts=facts, png=picture)
     write_text(folder / f"{NAME}.html", page + "\n")
     return sentence

@@ -266,8 +266,8 @@ def resampled_consistency(
     peaks: Peaks, groups: np.ndarray, identity: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
     """Return how far places move between groups (C23), mean of signs, and of resampled people."""
-    drawn = bootstrap_counts(int(identity.max()) + 1, resamples, seed)[:, identity]
-    counts = np.concatenate([np.ones((1, len(identity))), drawn])
+    counts = bootstrap_counts(int(identity.max()) + 1, resamples, seed)[:, identity]
+    counts = np.insert(counts, 0, 1, axis=0)  # everyone once
     sums = peaks.weights[..., None] * np.insert(np.nan_to_num(peaks.places), 2, 1, axis=-1)
 
     def places(chosen: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ ROOMS = (
 BESIDE_THE_ROOMS = {"__init__.py", "__main__.py", "py.typed", "assets", "__pycache__"}
 # The paper's companion took 12,500; explained pairs and their measures, what protocols count and
 # open-set identification came on top.
-FILE_LINES, FUNCTION_LINES, ALL_LINES = 400, 60, 14_790
+FILE_LINES, FUNCTION_LINES, ALL_LINES = 400, 60, 14_771
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 

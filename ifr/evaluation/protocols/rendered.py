@@ -93,13 +93,9 @@ def _people(splits: Splits) -> int:
 def _resampled(
     similarity: np.ndarray, probes: np.ndarray, gallery: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return ``MEASURES``, shares of 1, of people that are drawn ``counts`` times, (resamples, 4).
-
-    As ``tars_at_fars`` with weights, but of the impostors only the highest needed are ordered.
-    """
+    """Return ``MEASURES``, shares of 1, (resamples, 4), of people that are drawn so often."""
     of_person = partial(np.bincount, probes, minlength=counts.shape[1])
     ranks, number = mate_ranks(similarity, probes, gallery), np.maximum(counts @ of_person(), 1)
-    found = [counts @ of_person(ranks <= k) / number for k in RANKS]
     mates = probes[:, None] == gallery
     strangers, count = similarity[~mates], max(LEAST_HIGHEST, round(HIGHEST * similarity.size))
     level = np.partition(strangers, -count)[-count] if len(strangers) > count else -np.inf
@@ -115,7 +111,7 @@ def _resampled(
     hits = np.searchsorted(-genuine, -above, side="left")  # the genuine ones higher than that
     same = np.pad(drawn.cumsum(axis=1), ((0, 0), (1, 0)))
     tars = np.take_along_axis(same, hits, axis=1) / np.maximum(same[:, -1:], 1)
-    return np.column_stack([tars, *found])
+    return np.column_stack([tars, *(counts @ of_person(ranks <= k) / number for k in RANKS)])
 
 
 @compiled

@@ -7,7 +7,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from ifr.common import paths
-from ifr.experiment.notebook_page import markdown, write_notebooks
+from ifr.experiment.page import markdown, write_notebooks
 
 SLIDER = (
     '<div><input type="range" oninput="show()"><img src="data:image/png;base64,AA" alt="A"></div>'

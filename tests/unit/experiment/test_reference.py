@@ -13,7 +13,7 @@ from safetensors import safe_open
 from ifr.common import paths
 from ifr.datasets import FaceSet
 from ifr.experiment.claims import BY_SEED, pooled
-from ifr.experiment.notebook_page import markdown
+from ifr.experiment.page import markdown
 from ifr.experiment.results import EVIDENCE_COLUMNS
 from ifr.experiment.run import start
 from ifr.experiment.verify import compare_evidence, conclusion
